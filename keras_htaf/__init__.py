@@ -1,0 +1,37 @@
+"""keras-htaf: binary-activation networks for Keras 3.
+
+A step maps a pre-activation to a bit or a sign; its slope is what the gradient sees. HTAF is the
+heavy-tailed slope this package exists for. See `keras_htaf.ops.htaf`, the layers in
+`keras_htaf.layers`, the builders in `keras_htaf.models`, and `harden` for the exact network.
+"""
+
+from keras_htaf import (
+    callbacks,
+    datasets,
+    export,
+    hardening,
+    layers,
+    models,
+    ops,
+    regularizers,
+    surrogates,
+)
+from keras_htaf.hardening import harden, soften
+from keras_htaf.saving import load_model
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "callbacks",
+    "datasets",
+    "export",
+    "harden",
+    "hardening",
+    "layers",
+    "load_model",
+    "models",
+    "ops",
+    "regularizers",
+    "soften",
+    "surrogates",
+]

@@ -1,0 +1,28 @@
+"""The primitives that need more than `keras.ops`, for the backend that Keras runs on.
+
+This package is the only place that imports tensorflow, jax or torch, and it imports the one that
+`KERAS_BACKEND` chose. Each module implements the same functions:
+
+    htaf(x, alpha, beta)            the smooth step, with closed-form derivatives in all arguments
+    htaf_slope(x, alpha, beta)      its derivative with respect to x
+    step(x, sharpness, surrogate, forward, gain)
+                                    exactly forward(x, sharpness); backwards
+                                    gain * surrogate.derivative(x, sharpness)
+
+`portable.py` is the definition they are held equal to, and serves any other Keras backend.
+"""
+
+import keras
+
+_name = keras.config.backend()
+
+if _name == "tensorflow":
+    from keras_htaf.backend.tensorflow import htaf, htaf_slope, step
+elif _name == "jax":
+    from keras_htaf.backend.jax import htaf, htaf_slope, step
+elif _name == "torch":
+    from keras_htaf.backend.torch import htaf, htaf_slope, step
+else:
+    from keras_htaf.backend.portable import htaf, htaf_slope, step
+
+__all__ = ["htaf", "htaf_slope", "step"]

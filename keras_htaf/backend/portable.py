@@ -1,0 +1,44 @@
+"""The primitives in plain `keras.ops`: the definition that the native versions are tested against.
+
+Everything is written in two numbers in (0, 1/2], which stay accurate where `1 - tanh(z)**2` and
+`y * (1 - y)` round to zero:
+
+    q = sigmoid(-2 |beta x|)          so  |tanh(beta x)| = 1 - 2 q,  sech(beta x)^2 = 4 q (1 - q)
+    p = sigmoid(-alpha |tanh(beta x)|)     = sigmoid(alpha (2 q - 1))
+
+    htaf   = 1 - p  for x > 0,  p  otherwise
+    d/dx   = 4 alpha beta q (1 - q) p (1 - p)
+"""
+
+from __future__ import annotations
+
+from keras import ops
+
+
+def _parts(x, alpha, beta):
+    # Not ops.abs: its derivative at 0 is 0, which makes third derivatives at the threshold wrong.
+    q = ops.sigmoid(-2.0 * beta * ops.where(x < 0, -x, x))
+    p = ops.sigmoid(alpha * (2.0 * q - 1.0))
+    return q, p
+
+
+def htaf(x, alpha, beta):
+    """sigmoid(alpha * tanh(beta * x)), in the dtype of `x`; first derivatives by autodiff."""
+    wide = x if ops.dtype(x) == "float64" else ops.cast(x, "float32")
+    _, p = _parts(wide, alpha, beta)
+    return ops.cast(ops.where(wide > 0, 1.0 - p, p), ops.dtype(x))
+
+
+def htaf_slope(x, alpha, beta):
+    """d htaf / dx, accurate in the tail, in the dtype of `x`."""
+    wide = x if ops.dtype(x) == "float64" else ops.cast(x, "float32")
+    q, p = _parts(wide, alpha, beta)
+    return ops.cast(4.0 * alpha * beta * (q * (1.0 - q)) * (p * (1.0 - p)), ops.dtype(x))
+
+
+def step(x, sharpness, surrogate, forward, gain):
+    """`forward(x, sharpness)`; its gradient, of first order only, is gain * slope."""
+    slope = gain * surrogate.derivative(x, sharpness)
+    finite = ops.where(ops.isfinite(x), x, ops.zeros_like(x))
+    passed = (finite - ops.stop_gradient(finite)) * ops.stop_gradient(slope)
+    return ops.stop_gradient(forward(x, sharpness)) + passed

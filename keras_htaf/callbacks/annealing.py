@@ -1,0 +1,139 @@
+"""Raising the sharpness of the steps while a model trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from keras_htaf.hardening import step_layers
+from keras_htaf.surrogates.base import positive
+
+_SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
+    "exponential": lambda start, end, p: start * (end / start) ** p,
+    "linear": lambda start, end, p: start + (end - start) * p,
+    "cosine": lambda start, end, p: end + (start - end) * (1 + math.cos(math.pi * p)) / 2,
+}
+
+
+class AnnealSharpness(keras.callbacks.Callback):
+    """Moves the sharpness of step layers from `start` to `end` during `fit`.
+
+    With the progress p, which runs from 0 in the first epoch (or step) to 1 in the last, the
+    sharpness is
+
+        exponential    start * (end / start)^p
+        linear         start + (end - start) * p
+        cosine         end + (start - end) * (1 + cos(pi p)) / 2
+        a callable     schedule(p)
+
+    The position is computed from the epoch that `fit` counts, never from hidden state: a training
+    that is resumed with `initial_epoch` goes on with the sharpness it would have had. The values
+    are logged as `sharpness`.
+
+    Args:
+        start: Positive float, sharpness at p = 0 (HTAF's alpha, the parameter of other slopes).
+        end: Positive float, sharpness at p = 1. `start` and `end` are not used by a callable.
+        schedule: `"exponential"` (default), `"linear"`, `"cosine"` or a function from p in [0, 1]
+            to a positive number.
+        epochs: The epochs over which p runs from 0 to 1; afterwards it stays 1. Default: all
+            epochs of the `fit`. Give it when training is continued with a changed `epochs`.
+        frequency: `"epoch"` (default) or `"step"`. With `"step"` and data whose length Keras
+            does not know, the first epoch trains at `start`.
+        layers: Names of the step layers to anneal. Default: all.
+
+    Raises:
+        ValueError: For arguments out of range; at the start of `fit` also when the model has no
+            step layer, or none of a given name.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((2,)), keras_htaf.layers.HTAF()])
+    >>> model.compile("sgd", "mse")
+    >>> history = model.fit(np.ones((4, 2)), np.ones((4, 2)), epochs=3, verbose=0,
+    ...                     callbacks=[AnnealSharpness(2.0, 8.0)])
+    >>> history.history["sharpness"]
+    [2.0, 4.0, 8.0]
+    """
+
+    def __init__(
+        self,
+        start: float = 2.0,
+        end: float = 16.0,
+        schedule: str | Callable[[float], float] = "exponential",
+        epochs: int | None = None,
+        frequency: str = "epoch",
+        layers: list[str] | None = None,
+    ):
+        super().__init__()
+        if not callable(schedule) and schedule not in _SCHEDULES:
+            raise ValueError(
+                f"Received schedule={schedule!r}. Expected a function of the progress or one of "
+                f"{sorted(_SCHEDULES)}."
+            )
+        if frequency not in ("epoch", "step"):
+            raise ValueError(f"Received frequency={frequency!r}. Expected 'epoch' or 'step'.")
+        if epochs is not None and epochs < 1:
+            raise ValueError(f"Received epochs={epochs!r}. Expected a positive number of epochs.")
+        self.start = positive("start", start)
+        self.end = positive("end", end)
+        self.schedule = schedule
+        self.epochs = epochs
+        self.frequency = frequency
+        self.layers = layers
+        self._epoch = 0
+        self._steps = None
+        self._last_batch = 0
+        self._current = None
+
+    def sharpness_at(self, progress: float) -> float:
+        """The sharpness at a progress in [0, 1]."""
+        progress = min(max(progress, 0.0), 1.0)
+        if callable(self.schedule):
+            return positive("schedule(progress)", self.schedule(progress))
+        return _SCHEDULES[self.schedule](self.start, self.end, progress)
+
+    def on_train_begin(self, logs=None):
+        self._steps = self.params.get("steps")
+        self._current = None
+        found = step_layers(self.model)
+        unknown = set(self.layers or ()) - {layer.name for layer in found}
+        if not found or unknown:
+            raise ValueError(
+                f"AnnealSharpness found the step layers {[layer.name for layer in found]} in model "
+                f"{self.model.name!r}"
+                + (f", not {sorted(unknown)}." if unknown else ", so there is nothing to anneal.")
+            )
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+        if self.frequency == "epoch" or not self._steps:
+            self._set(epoch, self._total_epochs())
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.frequency == "step" and self._steps:
+            self._set(self._epoch * self._steps + batch, self._total_epochs() * self._steps)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._last_batch = batch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self._steps:
+            self._steps = self._last_batch + 1
+        if logs is not None:
+            logs["sharpness"] = self._current
+
+    def _total_epochs(self) -> int:
+        return self.epochs or self.params["epochs"]
+
+    def _set(self, position: float, total: int) -> None:
+        value = self.sharpness_at(position / max(total - 1, 1))
+        if value == self._current:
+            return
+        # Through self.model each time: on JAX that is what makes `fit` read the weights anew.
+        for layer in step_layers(self.model):
+            if self.layers is None or layer.name in self.layers:
+                layer.sharpness.assign(np.full(layer.sharpness.shape, value, "float32"))
+        self._current = value

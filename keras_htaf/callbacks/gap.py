@@ -1,0 +1,122 @@
+"""Measuring what a model loses when its smooth steps become exact."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from keras_htaf.hardening import harden, observe_steps, soften, step_layers
+
+
+class DiscretizationGap(keras.callbacks.Callback):
+    """Evaluates the model with smooth and with exact steps after each epoch.
+
+    Logs, and so writes into `history`:
+
+        smooth_accuracy    share of samples that the model with smooth steps classifies correctly
+        hard_accuracy      the same with exact steps
+        gap                smooth_accuracy - hard_accuracy (negative where hard is better)
+        disagreement       share of samples on which the two decide differently
+        softness           mean over the step units and samples of 4 h (1 - h), h the smooth bit:
+                           0 when every unit is saturated, 1 when all are undecided
+
+    Args:
+        x: Validation inputs, an array whose first axis is the batch.
+        y: Integer labels of shape (n,) or (n, 1), or one-hot labels of shape (n, classes).
+        batch_size: Default 256.
+        every: Measure in every n-th epoch and in the last. Default 1.
+        threshold: For models with a single output: what the positive class exceeds, 0.5 for a
+            probability (default), 0 for a logit.
+
+    Raises:
+        ValueError: If x and y differ in length, or are empty.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((2,)), keras_htaf.layers.HTAF()])
+    >>> model.compile("sgd", "sparse_categorical_crossentropy")
+    >>> x, y = np.eye(2), np.arange(2)
+    >>> history = model.fit(x, y, verbose=0, callbacks=[DiscretizationGap(x, y)])
+    >>> history.history["gap"]
+    [0.0]
+    """
+
+    def __init__(self, x, y, batch_size: int = 256, every: int = 1, threshold: float = 0.5):
+        super().__init__()
+        self.x = np.asarray(x)
+        y = np.asarray(y)
+        if len(self.x) != len(y) or len(y) == 0:
+            raise ValueError(
+                f"Received {len(self.x)} inputs and {len(y)} labels. Expected as many labels as "
+                "inputs, and at least one."
+            )
+        self.labels = y.argmax(-1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+        self.batch_size = batch_size
+        self.every = every
+        self.threshold = threshold
+        self._twins = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        last = epoch + 1 == self.params["epochs"]
+        if (epoch + 1) % self.every and not last:
+            return
+        if self._twins is None:
+            self._twins = soften(self.model), harden(self.model)
+        weights = self.model.get_weights()
+        for twin in self._twins:
+            twin.set_weights(weights)
+        if logs is not None:
+            measured = measure_gap(
+                *self._twins, self.x, self.labels, self.batch_size, self.threshold
+            )
+            logs.update(measured)
+
+
+def measure_gap(
+    smooth, hard, x, labels, batch_size: int = 256, threshold: float = 0.5
+) -> dict[str, float]:
+    """The quantities that `DiscretizationGap` logs, for a smooth and a hard twin of one model."""
+    decisions_smooth = decide(smooth.predict(x, batch_size=batch_size, verbose=0), threshold)
+    decisions_hard = decide(hard.predict(x, batch_size=batch_size, verbose=0), threshold)
+    smooth_accuracy = float(np.mean(decisions_smooth == labels))
+    hard_accuracy = float(np.mean(decisions_hard == labels))
+    return {
+        "smooth_accuracy": smooth_accuracy,
+        "hard_accuracy": hard_accuracy,
+        "gap": smooth_accuracy - hard_accuracy,
+        "disagreement": float(np.mean(decisions_smooth != decisions_hard)),
+        "softness": softness(smooth, x, batch_size),
+    }
+
+
+def decide(scores, threshold: float = 0.5) -> np.ndarray:
+    """Class decisions: the largest score, or whether a single score exceeds the threshold."""
+    scores = np.asarray(scores)
+    if scores.shape[-1] > 1:
+        return scores.argmax(-1)
+    return (scores[..., 0] > threshold).astype(int)
+
+
+def softness(model: keras.Model, x, batch_size: int = 256) -> float:
+    """Mean of 4 h (1 - h) over all step units and samples, h the smooth bit in [0, 1].
+
+    Args:
+        model: A model with step layers; a sign s counts as the bit (1 + s) / 2.
+        x: Inputs.
+        batch_size: Default 256.
+
+    Returns:
+        A float: 0 when every unit is saturated (exact steps give 0), 1 when all are undecided.
+    """
+    sums, counts = 0.0, 0
+    signed = {layer.path: layer.rise == 2 for layer in step_layers(model)}
+    for begin in range(0, len(x), batch_size):
+        with observe_steps(model) as outputs:
+            model(x[begin : begin + batch_size], training=False)
+        for path, values in outputs.items():
+            for value in values:
+                h = keras.ops.convert_to_numpy(keras.ops.cast(value, "float32"))
+                h = (1 + h) / 2 if signed[path] else h
+                sums += float(np.sum(4 * h * (1 - h), dtype="float64"))
+                counts += h.size
+    return sums / counts

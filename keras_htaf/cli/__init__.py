@@ -1,0 +1,16 @@
+"""The `keras-htaf` command. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; expected errors become one line and exit code 2."""
+    try:
+        from keras_htaf.cli.app import app
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        sys.exit('The command needs its extra packages: pip install "keras-htaf[cli]"')
+    app()

@@ -1,0 +1,152 @@
+"""Commands and their options; the work is done in the modules beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Binary-activation networks for Keras 3. The backend is chosen by KERAS_BACKEND "
+    "(tensorflow, jax or torch).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+train = typer.Typer(help="Train a network and its baselines.", no_args_is_help=True)
+app.add_typer(train, name="train")
+
+DataOption = Annotated[
+    str,
+    typer.Option(help="digits (embedded), an image set of TensorFlow Datasets, or a .npz file."),
+]
+DataDirOption = Annotated[
+    Path | None, typer.Option(help="Folder with prepared TensorFlow Datasets.")
+]
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Expected failures as one message and exit code 2; anything else keeps its traceback."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ("tensorflow", "jax", "torch"):
+            raise
+        message = (
+            f"the backend {error.name!r} is not installed. Install it with "
+            f'pip install "keras-htaf[{error.name}]", or choose another: KERAS_BACKEND=jax'
+        )
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        message = str(error)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(130) from None
+    else:
+        return
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(2)
+
+
+@train.command("icbm")
+def train_icbm(
+    data: DataOption = "digits",
+    data_dir: DataDirOption = None,
+    out: Annotated[Path, typer.Option(help="Folder for everything that is written.")] = Path(
+        "runs/icbm"
+    ),
+    epochs: Annotated[int, typer.Option(min=1)] = 30,
+    concepts: Annotated[int, typer.Option(min=1, help="Number of concept bits.")] = 64,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Peak of the cosine schedule.")] = 3e-3,
+    width: Annotated[int, typer.Option(min=1, help="Channels of the backbone's first stage.")] = 32,
+    alpha: Annotated[
+        tuple[float, float], typer.Option(help="HTAF's sharpness, first and last.")
+    ] = (2.0, 16.0),
+    beta: Annotated[float, typer.Option(help="HTAF's tail rate.")] = 0.5,
+    concept_dropout: Annotated[float, typer.Option(help="Share of concepts dropped.")] = 0.0,
+    diversity: Annotated[
+        float, typer.Option(min=0.0, help="Weight of the penalty on unused and similar bits.")
+    ] = 0.0,
+    augment: Annotated[str | None, typer.Option(help="shift or shift_flip.")] = None,
+    normalize: Annotated[str, typer.Option(help="unit or standard.")] = "unit",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run in --out stopped.")
+    ] = False,
+) -> None:
+    """Train an implicit concept bottleneck model, and the baselines it must be compared with."""
+    with _plain_errors():
+        from keras_htaf.cli.experiment import Settings, run
+
+        run(
+            Settings(
+                data=data,
+                data_dir=None if data_dir is None else str(data_dir),
+                epochs=epochs,
+                concepts=concepts,
+                seed=seed,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                width=width,
+                alpha_start=alpha[0],
+                alpha_end=alpha[1],
+                beta=beta,
+                concept_dropout=concept_dropout,
+                diversity=diversity,
+                augment=augment,
+                normalize=normalize,
+            ),
+            out,
+            resume=resume,
+        )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A .keras file.")],
+    data: DataOption = "digits",
+    data_dir: DataDirOption = None,
+    normalize: Annotated[
+        str | None, typer.Option(help="unit or standard; default: as in training, else unit.")
+    ] = None,
+) -> None:
+    """Accuracy of a saved model on the test part, with smooth and with exact steps."""
+    with _plain_errors():
+        from keras_htaf.cli.evaluation import evaluate_file
+
+        evaluate_file(model, data, data_dir, normalize)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A .keras file.")],
+    path: Annotated[Path, typer.Argument(help="Folder to write.")],
+    format: Annotated[str, typer.Option(help="tf_saved_model.")] = "tf_saved_model",
+    smooth: Annotated[bool, typer.Option("--smooth", help="Keep smooth steps.")] = False,
+    preprocessing: Annotated[
+        bool, typer.Option(help="Take raw pixels, as described in the run.json beside the model.")
+    ] = True,
+) -> None:
+    """Write a model for serving, with exact steps unless told otherwise."""
+    with _plain_errors():
+        from keras_htaf import load_model
+        from keras_htaf.cli.runfile import preprocessing_beside
+        from keras_htaf.export import export as write
+
+        loaded = load_model(model)
+        before = preprocessing_beside(model) if preprocessing else None
+        write(
+            loaded,
+            path,
+            format,
+            smooth=smooth,
+            preprocessing=None if before is None else before.layer(),
+        )
+        raw = "raw" if before is not None else "normalised"
+        typer.echo(
+            f"wrote {path} ({format}; {'smooth' if smooth else 'exact'} steps; {raw} pixels)"
+        )

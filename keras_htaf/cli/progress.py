@@ -1,0 +1,114 @@
+"""Training that can be stopped at any moment and goes on as if it had not been."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+
+from keras_htaf.files import replacing, write_json
+from keras_htaf.saving import load_model
+
+
+class Progress:
+    """The checkpoints of a run: one `.keras` file a stage, and a JSON file that names them.
+
+    After each epoch the model, its optimizer included, is written under a new name, and then
+    `progress.json` is replaced: that replacement is the one moment at which an epoch counts.
+
+    Args:
+        folder: Where the checkpoints live.
+        settings: The run's settings; a resumed run must have the same.
+        resume: Whether to go on from what is there; otherwise it is removed.
+
+    Raises:
+        ValueError: If there is something to resume, but of other settings, or it is damaged.
+    """
+
+    def __init__(self, folder: Path, settings: dict, resume: bool):
+        self.folder = folder
+        self._file = folder / "progress.json"
+        self._state = {"settings": settings, "stages": {}}
+        if self._file.exists() and resume:
+            self._state = self._read(settings)
+        else:
+            self._file.unlink(missing_ok=True)
+            self._sweep()
+
+    def fit(
+        self,
+        stage: str,
+        build: Callable[[], keras.Model],
+        batches: Callable[[int], keras.utils.PyDataset],
+        epochs: int,
+        callbacks: list[keras.callbacks.Callback],
+        after_epoch: Callable[[Path], None] = lambda file: None,
+    ) -> tuple[keras.Model, dict]:
+        """Train one stage to its end, from its last checkpoint if there is one.
+
+        Args:
+            stage: Name of the stage.
+            build: Makes the compiled, untrained model.
+            batches: Makes the training data for a given first epoch.
+            epochs: Number of epochs.
+            callbacks: For `fit`.
+            after_epoch: Called with the checkpoint that has just been committed.
+
+        Returns:
+            The trained model, and the history over all epochs.
+        """
+        done = self._state["stages"].get(stage)
+        model = load_model(self.folder / done["file"]) if done else build()
+        history = done["history"] if done else {}
+        first = done["epoch"] if done else 0
+        if first < epochs:
+            saver = keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: after_epoch(
+                    self._commit(stage, saver.model, epoch + 1, history, logs)
+                )
+            )
+            # Last, so that what the other callbacks log is in the history.
+            model.fit(
+                batches(first),
+                epochs=epochs,
+                initial_epoch=first,
+                callbacks=[*callbacks, saver],
+            )
+        return model, history
+
+    def _commit(self, stage, model, epoch, history, logs) -> Path:
+        for key, value in logs.items():
+            history.setdefault(key, []).append(float(value))
+        file = self.folder / f"{stage}-{epoch:04d}.keras"
+        with replacing(file) as temporary:
+            model.save(temporary)
+        self._state["stages"][stage] = {"epoch": epoch, "file": file.name, "history": history}
+        write_json(self._file, self._state)
+        self._sweep()
+        return file
+
+    def _sweep(self) -> None:
+        """Remove checkpoints that progress.json does not name."""
+        named = {stage["file"] for stage in self._state["stages"].values()}
+        for file in self.folder.glob("*.keras"):
+            if file.name not in named:
+                file.unlink()
+
+    def _read(self, settings: dict) -> dict:
+        try:
+            state = json.loads(self._file.read_text(encoding="utf-8"))
+            before, stages = state["settings"], state["stages"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{str(self._file)!r} is damaged ({error!r}). Train without --resume."
+            ) from error
+        changed = {k for k in {*before, *settings} if before.get(k) != settings.get(k)}
+        if changed:
+            raise ValueError(
+                f"The run in {str(self.folder.parent)!r} was started with other settings: "
+                + ", ".join(f"{k}={before.get(k)!r}" for k in sorted(changed))
+                + ". Give the same ones to resume it, or train without --resume."
+            )
+        return {"settings": before, "stages": stages}

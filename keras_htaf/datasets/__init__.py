@@ -1,0 +1,88 @@
+"""Images with labels: an embedded default, TensorFlow Datasets, and the user's own arrays."""
+
+from __future__ import annotations
+
+import os
+
+from keras_htaf.datasets import arrays, digits, tfds
+from keras_htaf.datasets.batches import Batches
+from keras_htaf.datasets.checks import check_images, check_labels
+from keras_htaf.datasets.dataset import Dataset
+from keras_htaf.datasets.preprocessing import Preprocessing
+from keras_htaf.datasets.split import Split
+
+__all__ = [
+    "Batches",
+    "Dataset",
+    "Preprocessing",
+    "Split",
+    "check_images",
+    "check_labels",
+    "load",
+]
+
+
+def load(
+    name: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    validation: float = 0.1,
+    seed: int = 0,
+    normalize: str | None = "unit",
+) -> Dataset:
+    """Loads images with integer labels, cut into train, validation and test.
+
+    Args:
+        name: One of
+
+            - `"digits"`: scikit-learn's 1797 handwritten digits, 8x8 pixels, 16 grey levels. No
+              network is needed. A fifth is the test part, the same images whatever the seed.
+            - the name of an image classification set of TensorFlow Datasets, such as `"mnist"`
+              or `"cifar10/plain_text:3.0.2"`. It is read from `data_dir`, without TensorFlow, if
+              it was prepared there as array_record; if not it is downloaded and prepared, which
+              needs TensorFlow. Its test part is the split "test", else "validation", else a
+              fifth of "train", always the same images.
+            - the path of a `.npz` file with `x_train` and `y_train` and, if there are any,
+              `x_validation` and `y_validation`, `x_test` and `y_test`; or with `x` and `y` alone,
+              of which a fifth becomes the test part. Images have shape `(N, H, W, C)` or
+              `(N, H, W)` and are booleans, integers in 0..255 or floating-point numbers; labels
+              have shape `(N,)` and count from 0.
+        data_dir: Folder of TensorFlow Datasets' prepared data; None (default) for its own.
+        validation: Share of the training images that becomes the validation part, from 0 (no
+            such part) to below 1. Default 0.1. Not used where a `.npz` file brings its own.
+        seed: Moves the cut between train and validation, never the test part. Default 0.
+        normalize: `"unit"` (default) maps pixels to [0, 1]; `"standard"` gives each channel zero
+            mean and unit variance on the training part; None leaves the raw values. A
+            floating-point `.npz` must be in [0, 1] for `"unit"`.
+
+    Returns:
+        A `Dataset`, whose parts give arrays, batches and single images.
+
+    Raises:
+        ValueError: If there is no such data set, it is not one of single images of one size with
+            one integer label each, or the user's arrays are not as above.
+        ConnectionError: If a data set would have to be downloaded and there is no network.
+        FileNotFoundError: If there is no such `.npz` file.
+        ImportError: If a package of the extra `keras-htaf[data]` is missing.
+
+    Example:
+
+    >>> data = load("digits", seed=1)
+    >>> model.fit(
+    ...     data.train.batches(64, shuffle=True, augment="shift"),
+    ...     validation_data=data.validation.batches(256),
+    ... )
+    """
+    name = os.fspath(name)
+    if not 0 <= validation < 1:
+        raise ValueError(
+            f"validation is {validation!r}; expected a share of the training images from 0 (no "
+            "validation part) to below 1."
+        )
+    if name == "digits":
+        dataset = digits.load(validation, seed)
+    elif name.endswith(".npz"):
+        dataset = arrays.load(name, validation, seed)
+    else:
+        dataset = tfds.load(name, data_dir, validation, seed)
+    return dataset.normalized(normalize)

@@ -1,0 +1,28 @@
+"""Optional packages, imported when they are first needed."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+def require(module: str, purpose: str) -> ModuleType:
+    """Imports an optional module, or says which extra installs it.
+
+    Args:
+        module: Dotted name of the module.
+        purpose: What needs it, as the subject of the error's first sentence.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: If the module, or something that it imports, is missing.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{purpose} needs the module {module!r}, which cannot be imported ({error}). "
+            'Install what reads data sets with: pip install "keras-htaf[data]"'
+        ) from error

@@ -1,0 +1,105 @@
+"""From smooth steps to exact ones, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import keras
+
+from keras_htaf.layers.activations import Step
+
+
+def harden(model: keras.Model) -> keras.Model:
+    """A new model with the same weights whose every step is exact (bits 0/1, signs -1/+1).
+
+    Args:
+        model: A built functional, sequential or subclassed model; steps in nested models, in
+            custom layers and used as activations are found too. A subclassed model must be
+            rebuildable from its config, as for saving.
+
+    Returns:
+        A new model, compiled like the old one, whose step layers have `forward="hard"`. The
+        original is left as it was.
+
+    Raises:
+        ValueError: If the model is not built, has no step layer or cannot be rebuilt.
+
+    Example:
+
+    >>> smooth = keras.Sequential([keras.Input((2,)), keras_htaf.layers.HTAF()])
+    >>> harden(smooth)(np.array([[-0.1, 0.1]]))[0].tolist()
+    [0.0, 1.0]
+    """
+    return _with_forward(model, "hard")
+
+
+def soften(model: keras.Model) -> keras.Model:
+    """A new model with the same weights whose every step is smooth; the inverse of `harden`.
+
+    Arguments, result and errors as for `harden`.
+    """
+    return _with_forward(model, "smooth")
+
+
+def step_layers(model: keras.Model) -> list[Step]:
+    """All step layers of a model, nested ones included, in the order in which Keras lists them."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, Step)]
+
+
+@contextmanager
+def observe_steps(model: keras.Model) -> Iterator[dict[str, list]]:
+    """Record what each step layer gives while the model is called eagerly within the context.
+
+    Yields:
+        A dict from the path of a step layer to the list of its outputs, one for each call.
+    """
+    seen: dict[str, list] = {}
+    with ExitStack() as stack:
+        for layer in step_layers(model):
+            outputs = seen.setdefault(layer.path, [])
+            stack.enter_context(layer.observed(outputs.append))
+        yield seen
+
+
+def _with_forward(model: keras.Model, forward: str) -> keras.Model:
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"Received {type(model).__name__}. Expected a keras.Model.")
+    if not model.built:
+        raise ValueError(
+            f"Model {model.name!r} is not built. Call it on data (or give it an Input) first."
+        )
+    if not step_layers(model):
+        raise ValueError(
+            f"Model {model.name!r} has no step layer (keras_htaf.layers.HTAF, Heaviside, Sign), so "
+            "there is nothing to harden or soften."
+        )
+    twin = _rebuild(model)
+    for layer in step_layers(twin):
+        layer.set_forward(forward)
+    twin.set_weights(model.get_weights())
+    if model.compiled and (config := model.get_compile_config()):
+        twin.compile_from_config(config)
+    return twin
+
+
+def _rebuild(model: keras.Model) -> keras.Model:
+    """A freshly initialised model of the same architecture."""
+    try:
+        twin = type(model).from_config(model.get_config())
+        if not twin.built:
+            twin.build_from_config(model.get_build_config())
+    except Exception as error:
+        raise ValueError(
+            f"Model {model.name!r} ({type(model).__name__}) cannot be rebuilt from its config, as "
+            "saving would need too. Give it (and its custom layers) get_config and from_config, "
+            f"registered with keras.saving.register_keras_serializable. The error was: {error}"
+        ) from error
+    shapes = [tuple(w.shape) for w in model.weights]
+    if shapes != [tuple(w.shape) for w in twin.weights]:
+        raise ValueError(
+            f"Model {model.name!r} ({type(model).__name__}), rebuilt from its config, has other "
+            f"weights: expected shapes {shapes}, got {[tuple(w.shape) for w in twin.weights]}. "
+            "Call the model on data, or give it a build method, before hardening."
+        )
+    return twin

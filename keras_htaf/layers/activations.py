@@ -1,0 +1,264 @@
+"""Step activations: HTAF, Heaviside and Sign."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_htaf import backend, surrogates
+from keras_htaf.ops.steps import bits, signs
+
+FORWARDS = ("smooth", "hard")
+_MODE_KEY = "forward"
+
+_register = keras.saving.register_keras_serializable(package="keras_htaf")
+
+
+class _Positive(keras.constraints.Constraint):
+    """Keeps a trained sharpness away from 0, where the slope vanishes."""
+
+    def __call__(self, w):
+        return ops.maximum(w, 1e-3)
+
+
+class Step(keras.layers.Layer):
+    """Base of the step activations: a surrogate, a forward mode and a sharpness weight.
+
+    The sharpness is a weight, so that a callback can anneal it while a compiled training step
+    runs, and so that it is saved with the model. It is float32 under every dtype policy.
+
+    Args:
+        surrogate: A `keras_htaf.surrogates` object or name.
+        forward: `"hard"` computes the exact step and uses the surrogate's slope backwards only;
+            `"smooth"` computes the surrogate's smooth step. Never depends on `training`.
+        per_channel: Whether each channel has its own sharpness. Default False (one number).
+        trainable_sharpness: Whether the optimizer trains the sharpness too. With a hard forward
+            pass it receives the gradient that the smooth step would give it. Default False.
+        axis: The channel axis if `per_channel`. Default -1.
+        **kwargs: Of `keras.layers.Layer` (`name`, `dtype`, `activity_regularizer`, ...).
+
+    Raises:
+        ValueError: If `forward` is neither `"smooth"` nor `"hard"`, or the surrogate is unknown.
+    """
+
+    rise: int
+    """By how much the step rises: 1 for bits, 2 for signs."""
+
+    def __init__(
+        self,
+        surrogate="htaf",
+        forward: str = "hard",
+        per_channel: bool = False,
+        trainable_sharpness: bool = False,
+        axis: int = -1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.surrogate = surrogates.get(surrogate)
+        # Not `self.forward`: on torch a Keras layer is an nn.Module, whose `forward` is a method.
+        self.forward_mode = check_forward(forward)
+        self.per_channel = per_channel
+        self.trainable_sharpness = trainable_sharpness
+        self.axis = axis
+        self.supports_masking = True
+        self._mode_is_saved = False
+        self._observers = []
+
+    def build(self, input_shape):
+        shape = ()
+        if self.per_channel:
+            channels = input_shape[self.axis]
+            if channels is None:
+                raise ValueError(
+                    f"Received an input of shape {tuple(input_shape)} with per_channel=True and "
+                    f"axis={self.axis}. Expected that axis to have a known size."
+                )
+            trailing = len(input_shape) - 1 - self.axis % len(input_shape)
+            shape = (channels,) + (1,) * trailing
+        self.sharpness = self.add_weight(
+            name="sharpness",
+            shape=shape,
+            initializer=keras.initializers.Constant(self.surrogate.sharpness),
+            trainable=self.trainable_sharpness,
+            constraint=_Positive() if self.trainable_sharpness else None,
+            dtype="float32",
+            autocast=False,
+        )
+
+    def set_forward(self, forward: str) -> None:
+        """Change the forward mode after construction, as `harden` and `soften` do to their copies.
+
+        The mode is then also written beside the weights: the config of a subclassed model does
+        not contain its sublayers, and a hardened model must not come back smooth.
+        """
+        self.forward_mode = check_forward(forward)
+        self._mode_is_saved = True
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        if self._mode_is_saved:
+            store[_MODE_KEY] = np.array(FORWARDS.index(self.forward_mode))
+
+    def load_own_variables(self, store):
+        store = {key: store[key] for key in store.keys()}  # noqa: SIM118 (an H5 entry, no dict)
+        if _MODE_KEY in store:
+            self.set_forward(FORWARDS[int(np.array(store.pop(_MODE_KEY)))])
+        super().load_own_variables(store)
+
+    def call(self, inputs):
+        outputs = self._call(inputs)
+        for observer in self._observers:
+            observer(outputs)
+        return outputs
+
+    def _call(self, inputs):
+        sharpness = ops.convert_to_tensor(self.sharpness)
+        if not self.trainable_sharpness:
+            return self._step(inputs, sharpness)
+        # Exactly zero forwards; backwards the smooth step's gradient for the sharpness alone.
+        smooth = self._smooth(ops.stop_gradient(inputs), sharpness)
+        through = smooth - ops.stop_gradient(smooth)
+        return self._step(inputs, ops.stop_gradient(sharpness)) + through
+
+    def _step(self, x, sharpness):
+        return (self._smooth if self.forward_mode == "smooth" else self._hard)(x, sharpness)
+
+    @contextmanager
+    def observed(self, observer):
+        """Within the context, hand each output of the layer to `observer` as well."""
+        self._observers.append(observer)
+        try:
+            yield
+        finally:
+            self._observers.remove(observer)
+
+    def _smooth(self, x, sharpness):
+        raise NotImplementedError
+
+    def _hard(self, x, sharpness):
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "surrogate": keras.saving.serialize_keras_object(self.surrogate),
+            "forward": self.forward_mode,
+            "per_channel": self.per_channel,
+            "trainable_sharpness": self.trainable_sharpness,
+            "axis": self.axis,
+        }
+
+
+def check_forward(forward: str) -> str:
+    """`forward`, or a ValueError that says what it may be."""
+    if forward not in FORWARDS:
+        raise ValueError(f"Received forward={forward!r}. Expected one of {FORWARDS}.")
+    return forward
+
+
+@_register
+class Heaviside(Step):
+    """A layer of bits: 1 where the input is positive, else 0.
+
+    With `forward="hard"` (the default) the output is exact and the surrogate's slope g is used
+    backwards; with `forward="smooth"` it is the surrogate's smooth step G, with the same slope.
+
+    Args: as `Step`.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.layers.Dense(16), Heaviside("atan"), keras.layers.Dense(1)])
+    >>> model(np.ones((2, 3))).shape
+    (2, 1)
+    """
+
+    rise = 1
+
+    def _smooth(self, x, sharpness):
+        return self.surrogate(x, sharpness)
+
+    def _hard(self, x, sharpness):
+        return backend.step(x, sharpness, self.surrogate, bits, 1.0)
+
+
+@_register
+class Sign(Step):
+    """A layer of signs: +1 where the input is >= 0, else -1.
+
+    Its slope is `surrogate.sign_gain` times the surrogate's (a sign rises by 2); with
+    `forward="smooth"` it is `sign_gain * (G - 1/2)`, from -1 to +1 for a slope of full area.
+
+    Args: as `Step`.
+
+    Example:
+
+    >>> Sign()(np.array([[-0.3, 0.0, 2.0]]))[0].tolist()
+    [-1.0, 1.0, 1.0]
+    """
+
+    rise = 2
+
+    def _smooth(self, x, sharpness):
+        return self.surrogate.sign_gain * (self.surrogate(x, sharpness) - 0.5)
+
+    def _hard(self, x, sharpness):
+        return backend.step(x, sharpness, self.surrogate, signs, self.surrogate.sign_gain)
+
+
+@_register
+class HTAF(Heaviside):
+    """The heavy-tailed activation as a layer: sigmoid(alpha * tanh(beta * x)).
+
+    A large alpha * beta / 4 is the slope at 0; the gradient decays like exp(-2 beta |x|). Raise
+    alpha while training (`callbacks.AnnealSharpness`), then `harden` the model to get exact bits.
+
+    Args:
+        alpha: Positive float, the initial sharpness. Default 8.
+        beta: Positive float, the rate of the tail in 1 / units of the input. Default 0.5.
+        forward: `"smooth"` (default) or `"hard"`, as in `Step`.
+        per_channel: Whether each channel has its own alpha. Default False.
+        trainable_alpha: Whether the optimizer trains alpha too. Default False.
+        axis: The channel axis if `per_channel`. Default -1.
+        **kwargs: Of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If alpha or beta is not a positive finite number, or `forward` is unknown.
+
+    Example:
+
+    >>> HTAF(alpha=4.0)(np.zeros((1, 2)))[0].tolist()
+    [0.5, 0.5]
+
+    Reference: Park et al. (2026), arXiv:2605.11558; the parametrisation is this package's.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 8.0,
+        beta: float = 0.5,
+        forward: str = "smooth",
+        per_channel: bool = False,
+        trainable_alpha: bool = False,
+        axis: int = -1,
+        **kwargs,
+    ):
+        super().__init__(
+            surrogate=surrogates.HTAF(alpha, beta),
+            forward=forward,
+            per_channel=per_channel,
+            trainable_sharpness=trainable_alpha,
+            axis=axis,
+            **kwargs,
+        )
+
+    def get_config(self):
+        config = super().get_config()
+        del config["surrogate"]
+        config["trainable_alpha"] = config.pop("trainable_sharpness")
+        return {**config, "alpha": self.surrogate.sharpness, "beta": self.surrogate.beta}

@@ -1,0 +1,58 @@
+"""Activity regularizers for layers of bits."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_htaf")
+class BitDiversity(keras.regularizers.Regularizer):
+    """Keeps bits used and unlike each other.
+
+    For a batch of bits h in [0, 1] of shape (n, k), with p_j the mean of h_j and rho_ij the
+    correlation of h_i and h_j over the batch:
+
+        usage * mean_j (2 p_j - 1)^2  +  decorrelation * mean_{i != j} rho_ij^2
+
+    The first term is 0 when each bit is on for half of the samples and 1 when all are dead or
+    always on; the second is 0 when no two bits are correlated. A bit that does not vary in the
+    batch has no correlation, and is left to the first term.
+
+    Args:
+        usage: Non-negative float, weight of the first term. Default 0.1.
+        decorrelation: Non-negative float, weight of the second term. Default 0.1.
+
+    Raises:
+        ValueError: If a weight is negative.
+
+    Example:
+
+    >>> float(BitDiversity(usage=1.0, decorrelation=0.0)(np.ones((8, 4), "float32")))
+    1.0
+    """
+
+    def __init__(self, usage: float = 0.1, decorrelation: float = 0.1):
+        for name, value in (("usage", usage), ("decorrelation", decorrelation)):
+            if not value >= 0:
+                raise ValueError(f"Received {name}={value!r}. Expected a number >= 0.")
+        self.usage = float(usage)
+        self.decorrelation = float(decorrelation)
+
+    def __call__(self, h):
+        h = ops.cast(h, "float32")
+        h = ops.reshape(h, (-1, h.shape[-1]))
+        p = ops.mean(h, axis=0)
+        penalty = self.usage * ops.mean(ops.square(2.0 * p - 1.0))
+        bits = h.shape[-1]
+        if self.decorrelation == 0 or bits == 1:
+            return penalty
+        centred = h - p
+        # The constant keeps the correlation of a (nearly) constant bit at 0 and its gradient small.
+        unit = centred / ops.sqrt(ops.sum(ops.square(centred), axis=0) + 1e-2)
+        rho = ops.matmul(ops.transpose(unit), unit) * (1.0 - ops.eye(bits))
+        pairs = bits * (bits - 1)
+        return penalty + self.decorrelation * ops.sum(ops.square(rho)) / pairs
+
+    def get_config(self):
+        return {"usage": self.usage, "decorrelation": self.decorrelation}

@@ -1,0 +1,167 @@
+"""What all slopes share: normalisation, precision, configuration."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+from keras import ops
+
+from keras_htaf import backend
+
+_NORMALIZATIONS = (None, "peak", "area")
+
+
+class Surrogate:
+    """Base of all slopes; subclasses give the four formulas, this class the rest.
+
+    Args:
+        sharpness: Positive float, the parameter a callback may anneal.
+        normalized: `"peak"`, `"area"` or `None` (the formula as it stands in the literature).
+
+    Raises:
+        ValueError: If the sharpness is not a positive finite number, or `normalized` is unknown.
+    """
+
+    sharpness_name = "sharpness"
+    on_sign = False
+    """Whether the formula is stated for a -1/+1 step, whose rise is 2, rather than for a bit."""
+
+    def __init__(self, sharpness: float, normalized: str | None = None):
+        if normalized not in _NORMALIZATIONS:
+            raise ValueError(
+                f"Received normalized={normalized!r}. Expected one of {_NORMALIZATIONS}."
+            )
+        self.sharpness = positive(self.sharpness_name, sharpness)
+        self.normalized = normalized
+
+    # The formulas: odd part of G, its derivative, peak and area, as functions of the sharpness s.
+    def _odd(self, x, s):
+        raise NotImplementedError
+
+    def _derivative(self, x, s):
+        raise NotImplementedError
+
+    def _peak(self, s):
+        raise NotImplementedError
+
+    def _area(self, s):
+        raise NotImplementedError
+
+    def _scale(self, s):
+        if self.normalized == "peak":
+            return 1.0 / self._peak(s)
+        if self.normalized == "area":
+            return 1.0 / self._area(s)
+        return 1.0
+
+    def smooth(self, x, sharpness=None):
+        """G(x), the smooth step whose derivative is `derivative`; G(0) = 1/2.
+
+        Args:
+            x: Float tensor, pre-activation minus threshold.
+            sharpness: Number or tensor that broadcasts to `x`; default: the surrogate's own.
+
+        Returns:
+            Tensor of `x`'s shape and dtype.
+        """
+        x = floating(x)
+        return _wide(
+            lambda z, s: 0.5 + self._scale(s) * self._odd(z, s), x, self._or_own(sharpness, x)
+        )
+
+    def derivative(self, x, sharpness=None):
+        """g(x), what a hard step passes backwards. Arguments and result as for `smooth`."""
+        x = floating(x)
+        return _wide(
+            lambda z, s: self._scale(s) * self._derivative(z, s), x, self._or_own(sharpness, x)
+        )
+
+    def __call__(self, x, sharpness=None):
+        """G(x), differentiated with exactly g on every backend (edges and tails included)."""
+        x = floating(x)
+        return backend.step(x, self._or_own(sharpness, x), self, self.smooth, 1.0)
+
+    @property
+    def peak(self) -> float:
+        """g(0) at the surrogate's own sharpness, after normalisation."""
+        return float(self._peak(self.sharpness) * self._scale(self.sharpness))
+
+    @property
+    def area(self) -> float:
+        """The integral of g at the surrogate's own sharpness, after normalisation."""
+        return float(self._area(self.sharpness) * self._scale(self.sharpness))
+
+    @property
+    def sign_gain(self) -> float:
+        """What a -1/+1 step multiplies G - 1/2 and g by.
+
+        A sign is 2 * bit - 1, so its slope is twice the bit's; formulas that the literature states
+        for the sign itself contain the 2 already, unless they have been normalised.
+        """
+        return 1.0 if self.on_sign and self.normalized is None else 2.0
+
+    def _or_own(self, sharpness, x):
+        return self.sharpness if sharpness is None else in_precision_of(x, sharpness)
+
+    def get_config(self) -> dict:
+        return {self.sharpness_name: self.sharpness, "normalized": self.normalized}
+
+    @classmethod
+    def from_config(cls, config: dict) -> Surrogate:
+        return cls(**config)
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.get_config() == other.get_config()
+
+    def __hash__(self):
+        return hash((type(self), tuple(sorted(self.get_config().items(), key=str))))
+
+    def __repr__(self):
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items() if v is not None)
+        return f"{type(self).__name__}({arguments})"
+
+
+def positive(name: str, value) -> float:
+    """`value` as a float, or a ValueError that names the parameter."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError(f"Received {name}={value!r}. Expected a positive finite number.")
+    return number
+
+
+def floating(x):
+    """`x` as a tensor; what is not of a float dtype in Keras's default one."""
+    x = ops.convert_to_tensor(x)
+    return x if keras.backend.is_float_dtype(x.dtype) else ops.cast(x, keras.config.floatx())
+
+
+def in_precision_of(x, parameter):
+    """A number as it is; a tensor or variable in the dtype in which `x` is computed."""
+    if not hasattr(parameter, "shape"):
+        return parameter
+    double = keras.backend.standardize_dtype(x.dtype) == "float64"
+    return ops.cast(ops.convert_to_tensor(parameter), "float64" if double else "float32")
+
+
+def _wide(formula, x, sharpness):
+    """Evaluate in at least float32: slopes span more than the range of half precision."""
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    if dtype in ("float32", "float64"):
+        return formula(x, sharpness)
+    return ops.cast(formula(ops.cast(x, "float32"), sharpness), dtype)
+
+
+def sech2(z):
+    """sech(z)^2 without the cancellation of 1 - tanh(z)^2."""
+    q = ops.sigmoid(-2.0 * ops.abs(z))
+    return 4.0 * q * (1.0 - q)
+
+
+def register(cls):
+    """Make a slope loadable from a config; its name must not collide with the layer `HTAF`."""
+    name = f"slope_{cls.__name__}"
+    return keras.saving.register_keras_serializable(package="keras_htaf", name=name)(cls)
