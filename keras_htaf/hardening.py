@@ -28,7 +28,7 @@ def harden(model: keras.Model) -> keras.Model:
     Example:
 
     >>> smooth = keras.Sequential([keras.Input((2,)), keras_htaf.layers.HTAF()])
-    >>> harden(smooth)(np.array([[-0.1, 0.1]]))[0].tolist()
+    >>> [float(bit) for bit in harden(smooth)(np.array([[-0.1, 0.1]]))[0]]
     [0.0, 1.0]
     """
     return _with_forward(model, "hard")
@@ -52,12 +52,13 @@ def observe_steps(model: keras.Model) -> Iterator[dict[str, list]]:
     """Record what each step layer gives while the model is called eagerly within the context.
 
     Yields:
-        A dict from the path of a step layer to the list of its outputs, one for each call.
+        A dict from the path of a step layer (its name while it is unbuilt) to the list of its
+        outputs, one for each call.
     """
     seen: dict[str, list] = {}
     with ExitStack() as stack:
         for layer in step_layers(model):
-            outputs = seen.setdefault(layer.path, [])
+            outputs = seen.setdefault(layer.path or layer.name, [])
             stack.enter_context(layer.observed(outputs.append))
         yield seen
 

@@ -1,4 +1,4 @@
-"""What every test needs: quiet frameworks, and compilers that write to a temporary folder."""
+"""What every test needs: quiet frameworks, and a compiler's cache in a temporary folder."""
 
 import os
 

@@ -1,8 +1,8 @@
 """Gradients and compilers of the backend that the tests run on, behind one face.
 
-    gradient(f, x, alpha)            numpy gradients of sum(f(x, alpha))
-    derivative(derivative(f), 1)     d2 sum(f) / dx dalpha, a function of tensors
-    @every_compiler                  runs a test with `compiler` = eager, jit, tf.function, ...
+gradient(f, x, alpha)            numpy gradients of sum(f(x, alpha))
+derivative(derivative(f), 1)     d2 sum(f) / dx dalpha, a function of tensors
+@every_compiler                  runs a test with `compiler` = eager, jit, tf.function, ...
 """
 
 import shutil
@@ -55,13 +55,14 @@ def derivative(f, *arguments):
     """The function of the same tensors that gives d sum(f) / d argument, for each of `arguments`.
 
     It is differentiable and compilable again. `arguments` are positions, by default the first; one
-    position gives a tensor, several give a list.
+    position gives a tensor, several give a list. On JAX it is traced: differentiation operation by
+    operation would compile each of them.
     """
     positions = arguments or (0,)
 
     def derivatives(*inputs):
         if BACKEND == "jax":
-            return jax.grad(lambda *a: f(*a).sum(), positions)(*inputs)
+            return jax.jit(jax.grad(lambda *a: f(*a).sum(), positions))(*inputs)
         if BACKEND == "tensorflow":
             with tf.GradientTape() as tape:
                 tape.watch(inputs)

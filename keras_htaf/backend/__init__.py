@@ -4,6 +4,7 @@ This package is the only place that imports tensorflow, jax or torch, and it imp
 `KERAS_BACKEND` chose. Each module implements the same functions:
 
     htaf(x, alpha, beta)            the smooth step, with closed-form derivatives in all arguments
+    htaf_inference(x, alpha, beta)  the same numbers, in a form fit for exported programs
     htaf_slope(x, alpha, beta)      its derivative with respect to x
     step(x, sharpness, surrogate, forward, gain)
                                     exactly forward(x, sharpness); backwards
@@ -17,12 +18,12 @@ import keras
 _name = keras.config.backend()
 
 if _name == "tensorflow":
-    from keras_htaf.backend.tensorflow import htaf, htaf_slope, step
+    from keras_htaf.backend.tensorflow import htaf, htaf_inference, htaf_slope, step
 elif _name == "jax":
-    from keras_htaf.backend.jax import htaf, htaf_slope, step
+    from keras_htaf.backend.jax import htaf, htaf_inference, htaf_slope, step
 elif _name == "torch":
-    from keras_htaf.backend.torch import htaf, htaf_slope, step
+    from keras_htaf.backend.torch import htaf, htaf_inference, htaf_slope, step
 else:
-    from keras_htaf.backend.portable import htaf, htaf_slope, step
+    from keras_htaf.backend.portable import htaf, htaf_inference, htaf_slope, step
 
-__all__ = ["htaf", "htaf_slope", "step"]
+__all__ = ["htaf", "htaf_inference", "htaf_slope", "step"]

@@ -29,11 +29,14 @@ def htaf(x, alpha, beta):
     return ops.cast(ops.where(wide > 0, 1.0 - p, p), ops.dtype(x))
 
 
+htaf_inference = htaf
+
+
 def htaf_slope(x, alpha, beta):
     """d htaf / dx, accurate in the tail, in the dtype of `x`."""
     wide = x if ops.dtype(x) == "float64" else ops.cast(x, "float32")
     q, p = _parts(wide, alpha, beta)
-    return ops.cast(4.0 * alpha * beta * (q * (1.0 - q)) * (p * (1.0 - p)), ops.dtype(x))
+    return ops.cast((4.0 * alpha * beta) * q * (1.0 - q) * p * (1.0 - p), ops.dtype(x))
 
 
 def step(x, sharpness, surrogate, forward, gain):

@@ -1,74 +1,143 @@
-"""The primitives on TensorFlow: `tf.custom_gradient` around closed forms."""
+"""The primitives on TensorFlow: `tf.custom_gradient` around closed forms, fused by XLA.
+
+Plain TensorFlow runs one pass over memory for each operation, so the closed form, which has more
+operations than automatic differentiation's, would be slower. `_forward` and `_backward` are
+therefore small XLA kernels; inside a function that is compiled as a whole they are inlined. Their
+shape was found by measuring (docs/results/activations.md):
+
+- XLA on the CPU makes one kernel for each expensive value that has several readers. q is such a
+  value, for both directions. p is written in two ways, so that it is not: three kernels, as many
+  as automatic differentiation has.
+- XLA's exponential, which guards against overflow and NaN, costs more than memory traffic does.
+  `_exp` is only ever asked for bounded arguments and costs less.
+"""
 
 from __future__ import annotations
 
+import math
+import platform
+
 import tensorflow as tf
+
+# exp on [-ln2 / 2, ln2 / 2], relative error 2e-7.
+_EXP = (0.008261163719, 0.041899967939, 0.166681289673, 0.499991327524, 0.999999523163, 1.0)
+
+# Keras does not use XLA on macOS either.
+_jit = tf.function(jit_compile=platform.system() != "Darwin", reduce_retracing=True)
+
+
+@tf.custom_gradient
+def _exp(v):
+    """exp(v) for v in [-88, 88], 0 at -88."""
+    if v.dtype == tf.float64:
+        y = tf.exp(v)
+    else:
+        n = tf.round(v * (1.0 / math.log(2.0)))
+        f = v - n * math.log(2.0)
+        polynomial = _EXP[0]
+        for coefficient in _EXP[1:]:
+            polynomial = polynomial * f + coefficient
+        # 2**n: adding 2**23 puts n, with the exponent's bias of 127, into the lowest bits.
+        exponent = tf.bitcast(n + float(2**23 + 127), tf.int32)
+        y = polynomial * tf.bitcast(tf.bitwise.left_shift(exponent, 23), tf.float32)
+    return y, lambda g: g * y
 
 
 def _wide(x):
     return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
 
 
-def _parts(x, alpha, beta):
-    """q and p of `portable.py`. Not tf.abs, for the sake of third derivatives at 0."""
-    q = tf.sigmoid(tf.where(x < 0, x, -x) * (2.0 * beta))
-    p = tf.sigmoid((2.0 * alpha) * q - alpha)
-    return q, p
+def _q(wide, beta):
+    # Not tf.abs, for the sake of third derivatives at 0.
+    t = _exp(tf.maximum(tf.where(wide < 0, wide, -wide) * (2.0 * beta), -88.0))
+    return t / (1.0 + t)
 
 
-def _sigmoid_grad(y, dy):
-    return tf.raw_ops.SigmoidGrad(y=y, dy=dy)  # dy * y * (1 - y) in one pass
+@_jit
+def _forward(x, alpha, beta):
+    wide = _wide(x)
+    v = alpha - (2.0 * alpha) * _q(wide, beta)  # alpha * |tanh(beta x)|
+    p = 1.0 / (1.0 + _exp(tf.minimum(v, 87.0)))
+    return tf.cast(tf.where(wide > 0, 1.0 - p, p), x.dtype)
+
+
+@_jit
+def _backward(g, x, alpha, beta):
+    wide = _wide(x)
+    q = _q(wide, beta)
+    w = _exp(tf.maximum((2.0 * alpha) * q - alpha, -87.0))  # p = w / (1 + w)
+    # 4 alpha beta first: the small factors alone would underflow where the slope does not.
+    slope = ((4.0 * alpha * beta) * q * (1.0 - q) * w) / tf.square(1.0 + w)
+    return tf.cast(_wide(g) * slope, x.dtype)
+
+
+@_jit
+def _backward_parameters(g, x, alpha, beta):
+    wide = _wide(x)
+    q = _q(wide, beta)
+    w = _exp(tf.maximum((2.0 * alpha) * q - alpha, -87.0))
+    gp = _wide(g) * w / tf.square(1.0 + w)
+    galpha = gp * tf.where(wide < 0, 2.0 * q - 1.0, 1.0 - 2.0 * q)
+    # x * slope has the limit 0 at infinite x, where the product would be NaN.
+    slope = (4.0 * alpha) * q * (1.0 - q) * gp
+    gbeta = tf.where(q == 0.0, tf.zeros_like(slope), slope * wide)
+    return _sum_to(galpha, alpha), _sum_to(gbeta, beta)
 
 
 def _sum_to(array, like):
     """Sum `array` over the axes along which `like` was broadcast to its shape."""
     shape = tf.shape(like)
     _, axes = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(array), s1=shape)
-    return tf.cast(tf.reshape(tf.reduce_sum(array, axes), shape), like.dtype)
-
-
-@tf.custom_gradient
-def _htaf(x, alpha, beta):
-    wide = _wide(x)
-    y = tf.sigmoid(alpha * tf.tanh(beta * wide))
-
-    def gradient(g):
-        q, p = _parts(wide, alpha, beta)
-        gp = _sigmoid_grad(p, _wide(g))
-        # The factor first: TensorFlow flushes the subnormal numbers that would come before it to 0.
-        gx = _sigmoid_grad(q, gp * (4.0 * alpha * beta))
-        u = tf.where(wide < 0, 2.0 * q - 1.0, 1.0 - 2.0 * q)
-        # x * slope has the limit 0 at infinite x, where the product would be NaN.
-        gbeta = tf.where(gx == 0, gx, wide * gx) / beta
-        return tf.cast(gx, x.dtype), _sum_to(gp * u, alpha), _sum_to(gbeta, beta)
-
-    return tf.cast(y, x.dtype), gradient
-
-
-def _read(value, x=None):
-    """`value` as a tensor: `tf.custom_gradient` refuses variables that it was not told of, and
-    would make a number float32 whatever the dtype of `x`."""
-    if isinstance(value, (int, float)):
-        return tf.constant(value, tf.float64 if x.dtype == tf.float64 else tf.float32)
-    return tf.convert_to_tensor(value)
+    return tf.reshape(tf.reduce_sum(array, axes), shape)
 
 
 def htaf(x, alpha, beta):
-    return _htaf(_read(x), _read(alpha, x), _read(beta, x))
+    return _differentiable(_forward, x, alpha, beta)
+
+
+def htaf_inference(x, alpha, beta):
+    """As `htaf`, forwards in plain operations: what a SavedModel of a smooth network holds.
+
+    TensorFlow Serving may run without XLA, and converters to other formats do not know it.
+    """
+    return _differentiable(
+        lambda x, a, b: tf.cast(tf.sigmoid(a * tf.tanh(b * _wide(x))), x.dtype), x, alpha, beta
+    )
+
+
+def _differentiable(forward, x, alpha, beta):
+    # Numbers have no gradient, and so none is computed for them (eagerly, it would be).
+    wanted = tf.is_tensor(alpha) or tf.is_tensor(beta)
+    dtype = _wide(x[:0] if x.shape.rank else x).dtype
+    alpha, beta = tf.convert_to_tensor(alpha, dtype), tf.convert_to_tensor(beta, dtype)
+
+    @tf.custom_gradient
+    def run(x, alpha, beta):
+        def gradient(g):
+            gx = _backward(g, x, alpha, beta)
+            return (gx, *(_backward_parameters(g, x, alpha, beta) if wanted else (None, None)))
+
+        # A tape would else also record, and keep the intermediates of, what the kernel does.
+        arguments = (tf.stop_gradient(a) for a in (x, alpha, beta))
+        return forward(*arguments), gradient
+
+    return run(x, alpha, beta)
 
 
 def htaf_slope(x, alpha, beta):
-    q, p = _parts(_wide(x), alpha, beta)
-    return tf.cast(4.0 * alpha * beta * (q * (1.0 - q)) * (p * (1.0 - p)), x.dtype)
+    wide = _wide(x)
+    q = tf.sigmoid(tf.where(wide < 0, wide, -wide) * (2.0 * beta))
+    p = tf.sigmoid(alpha * (2.0 * q - 1.0))
+    return tf.cast((4.0 * alpha * beta) * q * (1.0 - q) * p * (1.0 - p), x.dtype)
 
 
 def step(x, sharpness, surrogate, forward, gain):
     @tf.custom_gradient
-    def hard(x, sharpness):
+    def run(x, sharpness):
         def gradient(g):
             slope = gain * surrogate.derivative(_wide(x), sharpness)
             return tf.cast(slope * _wide(g), x.dtype), None
 
         return forward(x, sharpness), gradient
 
-    return hard(_read(x), _read(sharpness, x))
+    return run(x, sharpness)

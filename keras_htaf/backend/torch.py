@@ -1,8 +1,8 @@
 """The primitives on PyTorch: `autograd.Function`s that vmap, compile and differentiate twice.
 
-Backward passes are written in differentiable operations, so a second backward is exact too.
-In-place operations are used only on arrays that nothing else needs: at millions of elements the
-allocation of a temporary costs more than the arithmetic.
+On the CPU a fresh array of millions of elements costs more than the arithmetic on it, so
+temporaries are overwritten where nothing else can see them: when no graph is being recorded, and
+by numbers only (a tensor may carry a vmap dimension that the temporary lacks).
 """
 
 from __future__ import annotations
@@ -16,10 +16,19 @@ def _wide(x):
     return x if x.dtype == torch.float64 else x.float()
 
 
+def _scaled(temporary, factor):
+    """temporary * factor, in place if that is safe."""
+    return temporary * factor if torch.is_tensor(factor) else temporary.mul_(factor)
+
+
+def _magnitude(x):
+    # The derivative of abs at 0 is 0, which makes third derivatives at the threshold wrong.
+    return torch.where(x < 0, -x, x) if torch.is_grad_enabled() else x.abs()
+
+
 def _parts(x, alpha, beta):
-    """q and p of `portable.py`. Not x.abs(), for the sake of third derivatives at 0."""
-    magnitude = x * torch.ones((), dtype=x.dtype, device=x.device).copysign(x)
-    q = (magnitude * (-2.0 * beta)).sigmoid_()
+    """q and p of `portable.py`."""
+    q = _scaled(_magnitude(x), -2.0 * beta).sigmoid_()
     p = (q * (2.0 * alpha)).sub_(alpha).sigmoid_()
     return q, p
 
@@ -29,7 +38,7 @@ class _HTAF(torch.autograd.Function):
 
     @staticmethod
     def forward(x, alpha, beta):
-        return ((_wide(x) * beta).tanh_() * alpha).sigmoid_().to(x.dtype)
+        return _scaled((_wide(x) * beta).tanh_(), alpha).sigmoid_().to(x.dtype)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -45,15 +54,16 @@ class _HTAF(torch.autograd.Function):
         alpha, beta = (next(tensors) if n is None else n for n in ctx.numbers)
         wide, wide_g = _wide(x), _wide(g)
         q, p = _parts(wide, alpha, beta)
-        gp = _sigmoid_backward(wide_g, p)
-        gx = _sigmoid_backward(gp, q) * (4.0 * alpha * beta)
+        # 4 alpha beta first: the small factors alone would underflow where the slope does not.
+        gp = _scaled(_sigmoid_backward(wide_g, p), 4.0 * alpha * beta)
+        gx = _sigmoid_backward(gp, q)
         galpha = gbeta = None
         if ctx.needs_input_grad[1]:
             u = torch.where(wide < 0, 2.0 * q - 1.0, 1.0 - 2.0 * q)
-            galpha = (gp * u).sum_to_size(alpha.shape).to(alpha.dtype)
+            galpha = (_sigmoid_backward(wide_g, p) * u).sum_to_size(alpha.shape).to(alpha.dtype)
         if ctx.needs_input_grad[2]:
             # x * slope has the limit 0 at infinite x, where the product would be NaN.
-            gbeta = torch.where(gx == 0, gx, wide * gx) / beta
+            gbeta = torch.where(q == 0, q, wide * gx) / beta
             gbeta = gbeta.sum_to_size(beta.shape).to(beta.dtype)
         return gx.to(x.dtype) if ctx.needs_input_grad[0] else None, galpha, gbeta
 
@@ -62,9 +72,12 @@ def htaf(x, alpha, beta):
     return _HTAF.apply(x, alpha, beta)
 
 
+htaf_inference = htaf
+
+
 def htaf_slope(x, alpha, beta):
     q, p = _parts(_wide(x), alpha, beta)
-    slope = 4.0 * alpha * beta * (q * (1.0 - q)) * (p * (1.0 - p))
+    slope = (4.0 * alpha * beta) * q * (1.0 - q) * p * (1.0 - p)
     return slope.to(x.dtype)
 
 

@@ -109,6 +109,9 @@ class AnnealSharpness(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
+        # Assign anew in each epoch: on JAX, data of unknown length ends with a batch that has begun
+        # and is then dropped, and what was assigned in it is dropped too.
+        self._current = None
         if self.frequency == "epoch" or not self._steps:
             self._set(epoch, self._total_epochs())
 

@@ -109,8 +109,8 @@ def softness(model: keras.Model, x, batch_size: int = 256) -> float:
         A float: 0 when every unit is saturated (exact steps give 0), 1 when all are undecided.
     """
     sums, counts = 0.0, 0
-    signed = {layer.path: layer.rise == 2 for layer in step_layers(model)}
     for begin in range(0, len(x), batch_size):
+        signed = {layer.path or layer.name: layer.rise == 2 for layer in step_layers(model)}
         with observe_steps(model) as outputs:
             model(x[begin : begin + batch_size], training=False)
         for path, values in outputs.items():

@@ -68,9 +68,12 @@ def load(
     Example:
 
     >>> data = load("digits", seed=1)
-    >>> model.fit(
+    >>> model = keras_htaf.models.icbm(num_concepts=16, input_shape=data.image_shape)
+    >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> history = model.fit(
     ...     data.train.batches(64, shuffle=True, augment="shift"),
     ...     validation_data=data.validation.batches(256),
+    ...     verbose=0,
     ... )
     """
     name = os.fspath(name)

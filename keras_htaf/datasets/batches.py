@@ -20,7 +20,7 @@ class Batches(keras.utils.PyDataset):
     `fit` counts the epochs up by itself, so that a training that goes on from epoch k sees the
     same batches as one that was never interrupted:
 
-    >>> model.fit(train.batches(shuffle=True, initial_epoch=k), initial_epoch=k, epochs=n)
+        model.fit(train.batches(shuffle=True, initial_epoch=k), initial_epoch=k, epochs=n)
 
     A run through `evaluate` or `predict` also counts as an epoch: make other batches for those.
     Leave `fit`'s `steps_per_epoch` unset. `epoch` may be set between epochs, for instance in a

@@ -22,7 +22,7 @@ class Dataset:
 
     Example:
 
-    >>> digits = load("digits")
+    >>> digits = keras_htaf.datasets.load("digits")
     >>> digits.num_classes, digits.image_shape
     (10, (8, 8, 1))
     """

@@ -40,7 +40,7 @@ class Split:
 
     Example:
 
-    >>> train = load("digits").train
+    >>> train = keras_htaf.datasets.load("digits").train
     >>> x, y = train.arrays(limit=100)
     >>> x.shape, y.shape
     ((100, 8, 8, 1), (100,))
@@ -158,7 +158,8 @@ class Split:
 
         Example:
 
-        >>> batches = load("digits").train.batches(32, shuffle=True, seed=1)
-        >>> model.fit(batches, epochs=10)
+        >>> batches = keras_htaf.datasets.load("digits").train.batches(32, shuffle=True, seed=1)
+        >>> len(batches), batches[0][0].shape
+        (41, (32, 8, 8, 1))
         """
         return Batches(self, batch_size, shuffle, seed, augment, drop_remainder, initial_epoch)

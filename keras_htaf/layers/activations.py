@@ -66,19 +66,24 @@ class Step(keras.layers.Layer):
         self.supports_masking = True
         self._mode_is_saved = False
         self._observers = []
+        # Already here, since Keras builds a step that is another layer's `activation` only when it
+        # is first called: too late for a callback that sets it before the first training step.
+        self.sharpness = None if per_channel else self._add_sharpness(())
 
     def build(self, input_shape):
-        shape = ()
-        if self.per_channel:
-            channels = input_shape[self.axis]
-            if channels is None:
-                raise ValueError(
-                    f"Received an input of shape {tuple(input_shape)} with per_channel=True and "
-                    f"axis={self.axis}. Expected that axis to have a known size."
-                )
-            trailing = len(input_shape) - 1 - self.axis % len(input_shape)
-            shape = (channels,) + (1,) * trailing
-        self.sharpness = self.add_weight(
+        if not self.per_channel:
+            return
+        channels = input_shape[self.axis]
+        if channels is None:
+            raise ValueError(
+                f"Received an input of shape {tuple(input_shape)} with per_channel=True and "
+                f"axis={self.axis}. Expected that axis to have a known size."
+            )
+        trailing = len(input_shape) - 1 - self.axis % len(input_shape)
+        self.sharpness = self._add_sharpness((channels,) + (1,) * trailing)
+
+    def _add_sharpness(self, shape):
+        return self.add_weight(
             name="sharpness",
             shape=shape,
             initializer=keras.initializers.Constant(self.surrogate.sharpness),
@@ -108,23 +113,29 @@ class Step(keras.layers.Layer):
             self.set_forward(FORWARDS[int(np.array(store.pop(_MODE_KEY)))])
         super().load_own_variables(store)
 
-    def call(self, inputs):
-        outputs = self._call(inputs)
+    def call(self, inputs, training=None):
+        if not keras.backend.is_float_dtype(inputs.dtype):  # Keras itself casts floats only
+            inputs = ops.cast(inputs, self.compute_dtype)
+        # `training` never changes the numbers, only how they are computed (see `htaf_inference`).
+        outputs = self._call(inputs, bool(training))
         for observer in self._observers:
             observer(outputs)
         return outputs
 
-    def _call(self, inputs):
+    def _call(self, inputs, training):
         sharpness = ops.convert_to_tensor(self.sharpness)
         if not self.trainable_sharpness:
-            return self._step(inputs, sharpness)
-        # Exactly zero forwards; backwards the smooth step's gradient for the sharpness alone.
-        smooth = self._smooth(ops.stop_gradient(inputs), sharpness)
+            return self._step(inputs, sharpness, training)
+        # Exactly zero forwards; backwards the smooth step's gradient for the sharpness alone. (Not
+        # `_smooth`: called as functions, most surrogates have a gradient for x only.)
+        smooth = self._risen(self.surrogate.smooth(ops.stop_gradient(inputs), sharpness))
         through = smooth - ops.stop_gradient(smooth)
-        return self._step(inputs, ops.stop_gradient(sharpness)) + through
+        return self._step(inputs, ops.stop_gradient(sharpness), training) + through
 
-    def _step(self, x, sharpness):
-        return (self._smooth if self.forward_mode == "smooth" else self._hard)(x, sharpness)
+    def _step(self, x, sharpness, training):
+        if self.forward_mode == "smooth":
+            return self._risen(self.surrogate(x, sharpness, training))
+        return self._hard(x, sharpness)
 
     @contextmanager
     def observed(self, observer):
@@ -135,7 +146,8 @@ class Step(keras.layers.Layer):
         finally:
             self._observers.remove(observer)
 
-    def _smooth(self, x, sharpness):
+    def _risen(self, bit):
+        """The smooth step, given the surrogate's smooth bit."""
         raise NotImplementedError
 
     def _hard(self, x, sharpness):
@@ -174,14 +186,14 @@ class Heaviside(Step):
     Example:
 
     >>> model = keras.Sequential([keras.layers.Dense(16), Heaviside("atan"), keras.layers.Dense(1)])
-    >>> model(np.ones((2, 3))).shape
+    >>> model.predict(np.ones((2, 3)), verbose=0).shape
     (2, 1)
     """
 
     rise = 1
 
-    def _smooth(self, x, sharpness):
-        return self.surrogate(x, sharpness)
+    def _risen(self, bit):
+        return bit
 
     def _hard(self, x, sharpness):
         return backend.step(x, sharpness, self.surrogate, bits, 1.0)
@@ -198,14 +210,14 @@ class Sign(Step):
 
     Example:
 
-    >>> Sign()(np.array([[-0.3, 0.0, 2.0]]))[0].tolist()
+    >>> [float(s) for s in Sign()(np.array([[-0.3, 0.0, 2.0]]))[0]]
     [-1.0, 1.0, 1.0]
     """
 
     rise = 2
 
-    def _smooth(self, x, sharpness):
-        return self.surrogate.sign_gain * (self.surrogate(x, sharpness) - 0.5)
+    def _risen(self, bit):
+        return self.surrogate.sign_gain * (bit - 0.5)
 
     def _hard(self, x, sharpness):
         return backend.step(x, sharpness, self.surrogate, signs, self.surrogate.sign_gain)
@@ -232,7 +244,7 @@ class HTAF(Heaviside):
 
     Example:
 
-    >>> HTAF(alpha=4.0)(np.zeros((1, 2)))[0].tolist()
+    >>> [float(h) for h in HTAF(alpha=4.0)(np.zeros((1, 2)))[0]]
     [0.5, 0.5]
 
     Reference: Park et al. (2026), arXiv:2605.11558; the parametrisation is this package's.

@@ -44,6 +44,6 @@ def small_cnn(
         x = layers.Conv2D(
             width * 2**stage, 3, padding="same", use_bias=False, name=f"stage{stage}_conv"
         )(x)
-        x = layers.BatchNormalization(name=f"stage{stage}_norm")(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"stage{stage}_norm")(x)
         x = layers.ReLU(name=f"stage{stage}_relu")(x)
     return keras.Model(inputs, x, name=name)

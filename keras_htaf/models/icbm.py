@@ -84,7 +84,7 @@ def icbm(
         x = layers.GlobalAveragePooling2D(name="concept_pool")(x)
     z = layers.Dense(num_concepts, use_bias=normalization is None, name="concept_logits")(x)
     if normalization == "batch":
-        z = layers.BatchNormalization(name="concept_norm")(z)
+        z = layers.BatchNormalization(momentum=0.9, name="concept_norm")(z)
     if activation == "htaf":
         activation = HTAF(
             alpha, beta, forward, activity_regularizer=bit_regularizer, name="concepts"

@@ -77,8 +77,11 @@ class Surrogate:
             lambda z, s: self._scale(s) * self._derivative(z, s), x, self._or_own(sharpness, x)
         )
 
-    def __call__(self, x, sharpness=None):
-        """G(x), differentiated with exactly g on every backend (edges and tails included)."""
+    def __call__(self, x, sharpness=None, training=True):
+        """G(x), differentiated with exactly g on every backend (edges and tails included).
+
+        `training=False` gives the same numbers in operations that every exporter knows.
+        """
         x = floating(x)
         return backend.step(x, self._or_own(sharpness, x), self, self.smooth, 1.0)
 
@@ -118,14 +121,16 @@ class Surrogate:
         return hash((type(self), tuple(sorted(self.get_config().items(), key=str))))
 
     def __repr__(self):
-        arguments = ", ".join(f"{k}={v!r}" for k, v in self.get_config().items() if v is not None)
-        return f"{type(self).__name__}({arguments})"
+        config = self.get_config()
+        if self.normalized is None:
+            del config["normalized"]
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in config.items())})"
 
 
 def positive(name: str, value) -> float:
     """`value` as a float, or a ValueError that names the parameter."""
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not (number > 0 and math.isfinite(number)):

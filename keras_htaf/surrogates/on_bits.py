@@ -37,15 +37,16 @@ class HTAF(Surrogate):
         super().__init__(alpha, normalized)
         self.beta = positive("beta", beta)
 
-    def __call__(self, x, sharpness=None):
+    def __call__(self, x, sharpness=None, training=True):
         if self.normalized is not None:
-            return super().__call__(x, sharpness)
+            return super().__call__(x, sharpness, training)
         # The native function shares work between value and slope, and derives alpha as well.
+        function = backend.htaf if training else backend.htaf_inference
         x = floating(x)
-        return backend.htaf(x, self._or_own(sharpness, x), self.beta)
+        return function(x, self._or_own(sharpness, x), self.beta)
 
     def _odd(self, x, s):
-        return backend.htaf(x, s, self.beta) - 0.5
+        return backend.htaf_inference(x, s, self.beta) - 0.5
 
     def _derivative(self, x, s):
         return backend.htaf_slope(x, s, self.beta)

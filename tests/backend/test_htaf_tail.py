@@ -90,7 +90,9 @@ def test_table(x, exact, dtype):
     np.testing.assert_allclose(found, exact, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("dtype", "lost"), [("float32", [9.5, 12, 20, 40]), ("bfloat16", [5, 8, 12, 40])])
+@pytest.mark.parametrize(
+    ("dtype", "lost"), [("float32", [9.5, 12, 20, 40]), ("bfloat16", [5, 8, 12, 40])]
+)
 def test_automatic_differentiation_loses_the_tail(dtype, lost):
     def plain(x):
         return ops.sigmoid(4.0 * ops.tanh(1.0 * x))

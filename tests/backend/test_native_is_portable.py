@@ -29,9 +29,11 @@ def assert_close(native, definition, dtype):
 def test_htaf(alpha, beta, dtype):
     x = tensor(POINTS, dtype)
     assert_equal(backend.htaf(x, alpha, beta), portable.htaf(x, alpha, beta), dtype)
+    assert_equal(backend.htaf_inference(x, alpha, beta), portable.htaf(x, alpha, beta), dtype)
     slope = backend.htaf_slope(x, alpha, beta)
     assert_equal(slope, portable.htaf_slope(x, alpha, beta), dtype)
-    assert_close(gradient(lambda x: backend.htaf(x, alpha, beta), x), to_numpy(slope), dtype)
+    for f in (backend.htaf, backend.htaf_inference):
+        assert_close(gradient(lambda x, f=f: f(x, alpha, beta), x), to_numpy(slope), dtype)
 
 
 @every_dtype
@@ -46,7 +48,7 @@ def test_htaf_with_arrays(dtype):
 
 @every_dtype
 @pytest.mark.parametrize("forward", [bits, signs], ids=["bits", "signs"])
-@pytest.mark.parametrize("name", ["htaf", "atan", "rectangle", "swish_sign"])
+@pytest.mark.parametrize("name", ["htaf", "rectangle"])
 def test_step(name, forward, dtype):
     surrogate = surrogates.get(name)
     arguments = (surrogate.sharpness, surrogate, forward, 2.0)

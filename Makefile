@@ -1,0 +1,47 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both need python3, pip and make only.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DEMO := runs/demo
+
+.PHONY: demo test lint format slow bench clean
+
+demo: .venv/demo-installed
+	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/keras-htaf train icbm --data digits --out $(DEMO)
+	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/keras-htaf export $(DEMO)/model.keras $(DEMO)/saved_model
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python tools/check_saved_model.py $(DEMO)/saved_model $(DEMO)/predictions.npz
+
+test: .venv/test-installed lint
+	$(BIN)/python tools/run_tests.py
+
+lint: .venv/test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/test-installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Trainings of minutes; MNIST is looked for in KERAS_HTAF_DATA_DIR or ../shared/tensorflow_datasets.
+slow: .venv/test-installed
+	$(BIN)/python tools/run_tests.py -m slow
+
+bench: .venv/test-installed
+	for backend in tensorflow jax torch; do \
+		KERAS_BACKEND=$$backend $(BIN)/python tools/bench/activations.py || exit 1; \
+	done
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo-installed: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[tensorflow,data,cli]"
+	touch $@
+
+.venv/test-installed: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[tensorflow,jax,torch,data,cli,dev]"
+	touch $@ .venv/demo-installed
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,229 @@
+"""AnnealSharpness: what the sharpness really is while the model trains."""
+
+import keras
+import numpy as np
+import pytest
+from support import BACKEND, to_numpy
+
+from keras_htaf.callbacks import AnnealSharpness
+from keras_htaf.hardening import step_layers
+from keras_htaf.layers import HTAF, Heaviside, Sign
+
+X = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
+Y = np.ones((12, 2), "float32")
+
+FORMULAS = {
+    "exponential": lambda p: 2.0 * 8.0**p,
+    "linear": lambda p: 2.0 + 14.0 * p,
+    "cosine": lambda p: 16.0 - 14.0 * (1 + np.cos(np.pi * p)) / 2,
+}
+
+
+def make_model(step=None):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), step or HTAF()])
+    model.compile("sgd", "mse")
+    return model
+
+
+@keras.saving.register_keras_serializable("test_annealing")
+class Probe(keras.layers.Layer):
+    """Gives the sharpness of its step as seen inside the compiled training step."""
+
+    traces = 0
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.step = HTAF()
+
+    def call(self, x):
+        type(self).traces += 1
+        # Read from the output of the step, as training sees it: alpha = logit(h) / tanh(beta x).
+        h = self.step(keras.ops.zeros_like(x) + 0.1)
+        return keras.ops.log(h / (1 - h)) / np.tanh(0.05)
+
+
+class SeenInTraining(keras.callbacks.Callback):
+    """The logged loss of a `probe_model`: the mean sharpness in the epoch's batches so far."""
+
+    def __init__(self):
+        super().__init__()
+        self.values = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.values.append(float(logs["loss"]))
+
+
+def probe_model():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(1, trainable=False)(Probe()(inputs)))
+    model.layers[-1].set_weights([np.full((3, 1), 1 / 3), np.zeros(1)])
+    model.compile("sgd", lambda y, h: keras.ops.mean(h))
+    return model
+
+
+def seen(callback, model=None, batches=2, data=None, **kwargs):
+    """The sharpness in every training batch."""
+    model = model or probe_model()
+    watch = SeenInTraining()
+    data = data or {"x": X, "y": Y[:, :1], "batch_size": 12 // batches}
+    model.fit(**data, verbose=0, shuffle=False, callbacks=[callback, watch], **kwargs)
+    means = np.array(watch.values).reshape(-1, batches)  # running means over an epoch
+    sums = means * np.arange(1, batches + 1)
+    return np.diff(sums, axis=1, prepend=0.0)
+
+
+@pytest.mark.parametrize("schedule", FORMULAS)
+def test_per_epoch(schedule):
+    values = seen(AnnealSharpness(2.0, 16.0, schedule), epochs=5)
+    expected = [[FORMULAS[schedule](e / 4)] * 2 for e in range(5)]
+    np.testing.assert_allclose(values, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("schedule", FORMULAS)
+def test_per_step(schedule):
+    callback = AnnealSharpness(2.0, 16.0, schedule, frequency="step")
+    values = seen(callback, epochs=3, batches=4)
+    expected = FORMULAS[schedule](np.arange(12).reshape(3, 4) / 11)
+    np.testing.assert_allclose(values, expected, rtol=2e-4)
+
+
+def test_callable_and_downwards():
+    values = seen(AnnealSharpness(schedule=lambda p: 5.0 - 3.0 * p), epochs=4)
+    np.testing.assert_allclose(values[:, 0], [5.0, 4.0, 3.0, 2.0], rtol=1e-4)
+    values = seen(AnnealSharpness(16.0, 4.0), epochs=3)
+    np.testing.assert_allclose(values[:, 0], [16.0, 8.0, 4.0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(3, [2, 4, 8, 8]), (5, [2, 2**1.5, 4, 2**2.5])])
+def test_epochs_other_than_those_of_fit(epochs, expected):
+    values = seen(AnnealSharpness(2.0, 8.0, epochs=epochs), epochs=4)
+    np.testing.assert_allclose(values[:, 0], expected, rtol=1e-4)
+
+
+def test_one_epoch_trains_at_the_start():
+    np.testing.assert_allclose(seen(AnnealSharpness(3.0, 9.0), epochs=1), 3.0, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*ran out of data")
+def test_data_of_unknown_length():
+    """The first epoch trains at `start`; then the number of steps is known."""
+    tf = pytest.importorskip("tensorflow")
+    data = tf.data.Dataset.from_tensor_slices((X, Y[:, :1])).batch(6).filter(lambda x, y: True)
+    callback = AnnealSharpness(2.0, 12.0, frequency="step", schedule="linear")
+    values = seen(callback, data={"x": data}, epochs=3)
+    np.testing.assert_allclose(values, [[2, 2], [6, 8], [10, 12]], rtol=2e-4)
+    values = seen(AnnealSharpness(2.0, 12.0, schedule="linear"), data={"x": data}, epochs=3)
+    np.testing.assert_allclose(values[:, 0], [2, 7, 12], rtol=2e-4)
+
+
+@pytest.mark.parametrize("frequency", ["epoch", "step"])
+def test_resumed_is_uninterrupted(frequency):
+    def callback():
+        return AnnealSharpness(2.0, 16.0, frequency=frequency)
+
+    whole = seen(callback(), epochs=5)
+    model, one = probe_model(), callback()
+    begun = seen(one, model, epochs=2)
+    again = seen(one, model, initial_epoch=2, epochs=5)
+    np.testing.assert_allclose(again, whole[2:], rtol=1e-5)
+    assert np.all(begun <= 16.0 * (1 + 1e-4))
+    other = seen(callback(), initial_epoch=2, epochs=5)  # a new process
+    np.testing.assert_allclose(other, whole[2:], rtol=1e-5)
+    begun = seen(AnnealSharpness(2.0, 16.0, frequency=frequency, epochs=5), epochs=2)
+    np.testing.assert_allclose(begun, whole[:2], rtol=1e-5)
+
+
+def test_logs_and_final_weights():
+    model = make_model()
+    history = model.fit(X, Y, epochs=3, verbose=0, callbacks=[AnnealSharpness(2.0, 8.0)]).history
+    np.testing.assert_allclose(history["sharpness"], [2.0, 4.0, 8.0])
+    assert float(to_numpy(model.layers[-1].sharpness)) == pytest.approx(8.0)
+    assert np.any(model.get_weights()[0] != 0)
+
+
+def test_it_does_not_stop_the_training():
+    """Weights read anew by `fit` are those that training has reached, on JAX too."""
+
+    def trained(*callbacks):
+        keras.utils.set_random_seed(3)
+        model = make_model(HTAF(4.0))
+        model.fit(X, Y, epochs=3, batch_size=4, shuffle=False, verbose=0, callbacks=callbacks)
+        return model.get_weights()
+
+    constant = AnnealSharpness(schedule=lambda p: 4.0 + 1e-6 * p, frequency="step")
+    for one, other in zip(trained(), trained(constant), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_every_kind_of_step():
+    inputs = keras.Input((3,))
+    x = keras.layers.Dense(4, activation=HTAF(name="inner"))(inputs)
+    x = Sign("atan", per_channel=True, name="signs")(x)
+    x = keras.Sequential([keras.layers.Dense(2), Heaviside("erf", name="bits")])(x)
+    model = keras.Model(inputs, x)
+    model.compile("sgd", "mse")
+    model.fit(X, Y, epochs=2, verbose=0, callbacks=[AnnealSharpness(2.0, 5.0)])
+    assert len(step_layers(model)) == 3
+    for step in step_layers(model):
+        np.testing.assert_allclose(to_numpy(step.sharpness), 5.0)
+    only = AnnealSharpness(1.0, 7.0, layers=["signs", "inner"])
+    model.fit(X, Y, epochs=2, verbose=0, callbacks=[only])
+    values = {step.name: to_numpy(step.sharpness).tolist() for step in step_layers(model)}
+    assert values == {"signs": [7.0] * 4, "bits": 5.0, "inner": 7.0}
+
+
+def test_a_step_that_is_only_an_activation_from_the_first_batch():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation=HTAF(8.0))])
+    model.layers[0].kernel.assign(np.zeros((3, 2)))
+    model.layers[0].bias.assign(np.full(2, 0.1))
+    model.compile("sgd", lambda y, h: keras.ops.mean(h))
+    loss = model.fit(X, Y, verbose=0, batch_size=12, callbacks=[AnnealSharpness(2.0)]).history
+    assert loss["loss"][0] == pytest.approx(1 / (1 + np.exp(-2 * np.tanh(0.05))), rel=1e-5)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="torch runs eagerly")
+def test_no_retracing():
+    model = probe_model()
+    seen(AnnealSharpness(2.0, 4.0, frequency="step"), model, epochs=1)
+    traces = Probe.traces
+    seen(AnnealSharpness(2.0, 16.0, frequency="step"), model, epochs=4)
+    seen(AnnealSharpness(2.0, 16.0), model, epochs=3)
+    assert Probe.traces == traces
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras on torch executes one step at a time")
+def test_steps_per_execution():
+    model = make_model()
+    model.compile("sgd", "mse", steps_per_execution=2)
+    model.fit(
+        X,
+        Y,
+        batch_size=3,
+        epochs=2,
+        verbose=0,
+        callbacks=[AnnealSharpness(2.0, 16.0, "linear", frequency="step")],
+    )
+    assert float(to_numpy(model.layers[-1].sharpness)) == pytest.approx(14.0)  # at batch 6 of 0..7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"start": 0.0}, "Received start=0.0"),
+        ({"end": float("nan")}, "Received end=nan"),
+        ({"schedule": "sqrt"}, "Received schedule='sqrt'"),
+        ({"frequency": "batch"}, "Received frequency='batch'"),
+        ({"epochs": 0}, "Received epochs=0"),
+        ({"schedule": lambda p: -1.0}, r"Received schedule\(progress\)=-1.0"),
+        ({"layers": ["bots"]}, r"not \['bots'\]"),
+    ],
+)
+def test_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(HTAF(name="bits")).fit(X, Y, verbose=0, callbacks=[AnnealSharpness(**arguments)])
+
+
+def test_model_without_steps():
+    model = make_model(keras.layers.ReLU())
+    with pytest.raises(ValueError, match="nothing to anneal"):
+        model.fit(X, Y, verbose=0, callbacks=[AnnealSharpness()])

@@ -1,0 +1,200 @@
+"""The command as a user meets it: a run, its files, an interruption, and every clear error."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import keras_htaf
+from keras_htaf.cli.app import app
+
+SMALL = ["--width", "4", "--concepts", "8", "--batch-size", "256"]
+
+
+def command(*arguments, code=0):
+    """Run the command in this process; its output."""
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A small finished run."""
+    out = tmp_path_factory.mktemp("run")
+    command("train", "icbm", "--epochs", 2, "--out", out, "--alpha", 2, 8, *SMALL)
+    return out
+
+
+def test_a_run_writes_everything(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {
+        "model.keras",
+        "dense.keras",
+        "metrics.json",
+        "run.json",
+        "predictions.npz",
+        "curves.png",
+        "concepts.png",
+        "checkpoints",
+    }
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert {"dense", "icbm_smooth", "icbm_hard", "random_bits", "gap"} <= set(metrics)
+    assert metrics["gap"] == pytest.approx(metrics["icbm_smooth"] - metrics["icbm_hard"])
+    assert len(metrics["history"]["icbm"]["hard_accuracy"]) == 2
+    sharpness = keras_htaf.load_model(finished / "model.keras").get_layer("concepts").sharpness
+    assert float(keras.ops.convert_to_numpy(sharpness)) == 8.0
+
+
+def test_predictions_are_those_of_the_exact_network(finished):
+    model = keras_htaf.harden(keras_htaf.load_model(finished / "model.keras"))
+    with np.load(finished / "predictions.npz") as file:
+        raw, logits = file["raw"], file["logits"]
+    np.testing.assert_allclose(model.predict(raw / 16.0, verbose=0), logits, atol=1e-5)
+
+
+def test_evaluate(finished):
+    text = command("evaluate", finished / "model.keras")
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert f"{metrics['icbm_hard']:.2%}" in text
+    assert f"{metrics['icbm_smooth']:.2%}" in text
+
+
+def test_export_is_identical_in_plain_tensorflow(finished, tmp_path):
+    command("export", finished / "model.keras", tmp_path / "saved_model")
+    check = [sys.executable, "tools/check_saved_model.py", tmp_path / "saved_model"]
+    done = subprocess.run(
+        [*check, finished / "predictions.npz"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "359 of 359 predictions identical" in done.stdout
+
+
+def start(out, *arguments):
+    """The command in a process of its own."""
+    entry = [sys.executable, "-c", "from keras_htaf.cli import main; main()", "train", "icbm"]
+    return subprocess.Popen(
+        [*entry, *SMALL, "--epochs", "4", "--out", str(out), *arguments],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_interrupted_and_resumed_is_as_uninterrupted(tmp_path):
+    process = start(tmp_path / "interrupted")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "interrupted/model.keras").exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    assert process.returncode != 0
+    keras_htaf.load_model(tmp_path / "interrupted/model.keras")  # usable as it is
+    assert not (tmp_path / "interrupted/metrics.json").exists()
+
+    for name, extra in (("interrupted", ["--resume"]), ("whole", [])):
+        process = start(tmp_path / name, *extra)
+        assert process.wait(timeout=200) == 0, process.stderr.read()
+    resumed, whole = (
+        keras_htaf.load_model(tmp_path / name / "model.keras") for name in ("interrupted", "whole")
+    )
+    for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    histories = [
+        json.loads((tmp_path / name / "metrics.json").read_text())["history"]["icbm"]
+        for name in ("interrupted", "whole")
+    ]
+    assert histories[0]["sharpness"] == histories[1]["sharpness"]
+
+
+def test_resume_wants_the_same_settings(finished):
+    text = command(
+        *("train", "icbm", "--resume", "--epochs", 3, "--out", finished, "--alpha", 2, 8),
+        *SMALL,
+        code=2,
+    )
+    assert "other settings" in text
+    assert "epochs=2" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "mnits"], "mnist"),
+        (["--data", "absent.npz"], "absent.npz"),
+        (["--alpha", "0", "8"], "alpha_start"),
+        (["--beta", "-1"], "beta"),
+        (["--learning-rate", "nan"], "learning_rate"),
+        (["--augment", "spin"], "spin"),
+        (["--normalize", "half"], "half"),
+        (["--concept-dropout", "1"], "concept_dropout"),
+    ],
+)
+def test_bad_arguments(tmp_path, arguments, words):
+    text = command("train", "icbm", "--out", tmp_path / "out", *arguments, *SMALL, code=2)
+    assert words in text
+    assert not list(tmp_path.rglob("*.keras"))
+    assert not list(tmp_path.rglob("metrics.json"))
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    text = command("train", "icbm", "--out", tmp_path / "file" / "out", code=2)
+    assert "Cannot write into" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x, y: (np.where(np.arange(x.size).reshape(x.shape) == 70, np.nan, x), y), "NaN"),
+        (lambda x, y: (x, y - 1), "label"),
+        (lambda x, y: (x[:, :, 0, 0], y), "shape"),
+        (lambda x, y: (x[:-1], y), "label"),
+    ],
+)
+def test_bad_images(tmp_path, change, words):
+    rng = np.random.default_rng(0)
+    x, y = change(rng.random((60, 8, 8, 1), "float32"), np.arange(60) % 3)
+    np.savez(tmp_path / "own.npz", x=x, y=y)
+    text = command(
+        "train", "icbm", "--data", tmp_path / "own.npz", "--out", tmp_path / "out", code=2
+    )
+    assert words in text
+    assert not list(tmp_path.rglob("*.keras"))
+
+
+def test_evaluate_on_images_of_another_shape(finished, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "own.npz", x=rng.random((60, 9, 9, 1), "float32"), y=np.arange(60) % 10)
+    text = command("evaluate", finished / "model.keras", "--data", tmp_path / "own.npz", code=2)
+    assert "(8, 8, 1)" in text
+    assert "(9, 9, 1)" in text
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 cut short"])
+def test_broken_model_file(tmp_path, content):
+    file = tmp_path / "model.keras"
+    if content is not None:
+        file.write_bytes(content)
+    assert "model.keras" in command("evaluate", file, code=2)
+    assert "model.keras" in command("export", file, tmp_path / "saved_model", code=2)
+    assert not (tmp_path / "saved_model").exists()
+
+
+def test_export_of_an_unknown_format(finished, tmp_path):
+    arguments = (finished / "model.keras", tmp_path / "x", "--format", "coreml")
+    assert "tf_saved_model" in command("export", *arguments, code=2)

@@ -1,0 +1,42 @@
+"""What README and docstrings show must run."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_htaf
+
+ROOT = Path(__file__).parents[1]
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(keras_htaf.__path__, "keras_htaf.")
+    if not module.name.startswith(("keras_htaf.backend", "keras_htaf.cli"))
+]
+
+
+def test_readme_example(capsys):
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    keras.utils.set_random_seed(0)
+    scope = {}
+    exec(block, scope)
+    x_test, y_test = scope["x_test"].reshape(-1, 64), scope["y_test"]
+    _, accuracy = keras_htaf.harden(scope["model"]).evaluate(x_test, y_test, verbose=0)
+    assert accuracy > 0.93
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name, tmp_path):
+    module = importlib.import_module(name)
+    names = {"keras": keras, "np": np, "keras_htaf": keras_htaf, "tmp": tmp_path}
+    result = doctest.testmod(
+        module, extraglobs=names, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    )
+    assert result.failed == 0
