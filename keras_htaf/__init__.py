@@ -5,6 +5,18 @@ heavy-tailed slope this package exists for. See `keras_htaf.ops.htaf`, the layer
 `keras_htaf.layers`, the builders in `keras_htaf.models`, and `harden` for the exact network.
 """
 
+try:
+    import keras  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name not in ("tensorflow", "jax", "torch"):
+        raise
+    raise ModuleNotFoundError(
+        f"Keras is set to the backend {error.name!r}, which is not installed. Install it with "
+        f'pip install "keras-htaf[{error.name}]", or choose one that is installed with the '
+        "environment variable KERAS_BACKEND (tensorflow, jax or torch).",
+        name=error.name,
+    ) from None
+
 from keras_htaf import (
     callbacks,
     datasets,

@@ -17,17 +17,22 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     Works for files and for folders. The temporary path keeps the suffix, since many writers
     choose their format by it. After an error nothing is left and `path` is as it was.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     _remove(temporary)
     try:
         yield temporary
-        if temporary.is_dir() and path.exists():
-            # A folder cannot replace a folder in one step: move the old one aside first.
+        if path.is_dir() or (temporary.is_dir() and path.exists()):
+            # A folder neither replaces nor is replaced in one step: move the old one aside first.
             aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+            _remove(aside)
             os.replace(path, aside)
-            os.replace(temporary, path)
+            try:
+                os.replace(temporary, path)
+            except OSError:
+                os.replace(aside, path)
+                raise
             _remove(aside)
         else:
             os.replace(temporary, path)
@@ -42,22 +47,19 @@ def write_json(path: str | os.PathLike, value) -> None:
 
 
 def check_writable(folder: str | os.PathLike) -> Path:
-    """The folder, made if need be; a clear error before any work is done if it cannot be used."""
+    """The folder; a clear error, before any work is done, if it cannot be made or written into."""
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
+    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        reason = "no permission" if existing.is_dir() else "is not a folder"
         raise PermissionError(
-            f"Cannot write into {str(folder)!r}: {error.strerror}. Choose another folder."
-        ) from error
+            f"Cannot write into {str(folder)!r} ({str(existing)!r}: {reason}). Choose another one."
+        )
     return folder
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import keras
 
-from keras_htaf.layers.activations import Step
+from keras_htaf.layers.activations import FORWARDS, Step
+from keras_htaf.ops import steps
 
 
 def harden(model: keras.Model) -> keras.Model:
@@ -19,11 +21,13 @@ def harden(model: keras.Model) -> keras.Model:
             rebuildable from its config, as for saving.
 
     Returns:
-        A new model, compiled like the old one, whose step layers have `forward="hard"`. The
-        original is left as it was.
+        A new model whose step layers have `forward="hard"`, compiled like the old one; not
+        compiled, with a warning, where Keras cannot restore that (a loss that is a plain
+        function, say). The original is left as it was.
 
     Raises:
-        ValueError: If the model is not built, has no step layer or cannot be rebuilt.
+        ValueError: If the model is not built, has no step layer, cannot be rebuilt, or uses the
+            function `keras_htaf.ops.htaf`, which has no other mode, in place of the layer.
 
     Example:
 
@@ -31,7 +35,7 @@ def harden(model: keras.Model) -> keras.Model:
     >>> [float(bit) for bit in harden(smooth)(np.array([[-0.1, 0.1]]))[0]]
     [0.0, 1.0]
     """
-    return _with_forward(model, "hard")
+    return _compiled_like(model, with_forward(model, "hard"))
 
 
 def soften(model: keras.Model) -> keras.Model:
@@ -39,7 +43,7 @@ def soften(model: keras.Model) -> keras.Model:
 
     Arguments, result and errors as for `harden`.
     """
-    return _with_forward(model, "smooth")
+    return _compiled_like(model, with_forward(model, "smooth"))
 
 
 def step_layers(model: keras.Model) -> list[Step]:
@@ -63,12 +67,25 @@ def observe_steps(model: keras.Model) -> Iterator[dict[str, list]]:
         yield seen
 
 
-def _with_forward(model: keras.Model, forward: str) -> keras.Model:
+def has_steps(model: keras.Model) -> bool:
+    """Whether a model computes any step of this package, as a layer or as a function."""
+    return bool(step_layers(model) or any(_functions(model, mode) for mode in FORWARDS))
+
+
+def with_forward(model: keras.Model, forward: str) -> keras.Model:
+    """What `harden` and `soften` do, without compiling the new model."""
     if not isinstance(model, keras.Model):
         raise ValueError(f"Received {type(model).__name__}. Expected a keras.Model.")
     if not model.built:
         raise ValueError(
             f"Model {model.name!r} is not built. Call it on data (or give it an Input) first."
+        )
+    other = FORWARDS[1 - FORWARDS.index(forward)]
+    if stuck := _functions(model, other):
+        raise ValueError(
+            f"Model {model.name!r} uses functions of keras_htaf.ops in {stuck}; these are always "
+            f"{other} and cannot be made {forward}. Use the layers keras_htaf.layers.HTAF, "
+            "Heaviside and Sign instead; they can also be another layer's activation."
         )
     if not step_layers(model):
         raise ValueError(
@@ -79,8 +96,31 @@ def _with_forward(model: keras.Model, forward: str) -> keras.Model:
     for layer in step_layers(twin):
         layer.set_forward(forward)
     twin.set_weights(model.get_weights())
+    return twin
+
+
+def _functions(model: keras.Model, forward: str) -> list[str]:
+    """Names of the nodes and layers that use a function of `ops` of the given mode."""
+    found = []
+    for layer in model._flatten_layers():
+        nodes = [op for op in getattr(layer, "operations", ()) if isinstance(op, steps.StepNode)]
+        found += [node.name for node in nodes if node.forward_mode == forward]
+        activation = getattr(layer, "activation", None)
+        if any(activation is f for f, mode in steps.FUNCTIONS.items() if mode == forward):
+            found.append(layer.name)
+    return found
+
+
+def _compiled_like(model: keras.Model, twin: keras.Model) -> keras.Model:
     if model.compiled and (config := model.get_compile_config()):
-        twin.compile_from_config(config)
+        try:
+            twin.compile_from_config(config)
+        except (TypeError, ValueError) as error:
+            warnings.warn(
+                f"The copy of model {model.name!r} is not compiled: {error}. Compile it yourself "
+                "before evaluate or fit; predict works without.",
+                stacklevel=3,
+            )
     return twin
 
 

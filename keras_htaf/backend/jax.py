@@ -67,16 +67,18 @@ def _htaf_jvp(primals, tangents):
     p = 1.0 / (1.0 + _exp(jnp.minimum(alpha - (2.0 * alpha) * q, 87.0)))
     y = jnp.where(wide > 0, 1.0 - p, p)
     tx, talpha, tbeta = tangents
-    tangent = jnp.zeros_like(y)
+    # Terms are summed only if there are several: a zero to start from would be saved too.
+    terms = []
     if not isinstance(tx, SymbolicZero):
-        tangent += _slope(alpha, beta, q, w) * tx.astype(y.dtype)
+        terms.append(_slope(alpha, beta, q, w) * tx.astype(y.dtype))
     if not isinstance(talpha, SymbolicZero):
         u = jnp.where(wide < 0, 2.0 * q - 1.0, 1.0 - 2.0 * q)
-        tangent += u * w / jnp.square(1.0 + w) * talpha
+        terms.append(u * w / jnp.square(1.0 + w) * talpha)
     if not isinstance(tbeta, SymbolicZero):
         # x * slope has the limit 0 at infinite x, where the product would be NaN.
         finite = jnp.where(q == 0, 0.0, wide)
-        tangent += _slope(alpha, 1.0, q, w) * finite * tbeta
+        terms.append(_slope(alpha, 1.0, q, w) * finite * tbeta)
+    tangent = sum(terms[1:], terms[0]) if terms else jnp.zeros_like(y)
     return y.astype(x.dtype), tangent.astype(x.dtype)
 
 

@@ -108,7 +108,7 @@ def htaf_inference(x, alpha, beta):
 def _differentiable(forward, x, alpha, beta):
     # Numbers have no gradient, and so none is computed for them (eagerly, it would be).
     wanted = tf.is_tensor(alpha) or tf.is_tensor(beta)
-    dtype = _wide(x[:0] if x.shape.rank else x).dtype
+    dtype = tf.float64 if x.dtype == tf.float64 else tf.float32
     alpha, beta = tf.convert_to_tensor(alpha, dtype), tf.convert_to_tensor(beta, dtype)
 
     @tf.custom_gradient

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from keras_htaf.hardening import harden, observe_steps, soften, step_layers
+from keras_htaf.hardening import observe_steps, step_layers, with_forward
 
 
 class DiscretizationGap(keras.callbacks.Callback):
@@ -29,7 +29,8 @@ class DiscretizationGap(keras.callbacks.Callback):
             probability (default), 0 for a logit.
 
     Raises:
-        ValueError: If x and y differ in length, or are empty.
+        ValueError: If x and y differ in length or are empty, or a number is not positive; at the
+            end of the first epoch also when the model has no step layer.
 
     Example:
 
@@ -43,6 +44,9 @@ class DiscretizationGap(keras.callbacks.Callback):
 
     def __init__(self, x, y, batch_size: int = 256, every: int = 1, threshold: float = 0.5):
         super().__init__()
+        for name, value in (("batch_size", batch_size), ("every", every)):
+            if value != int(value) or value < 1:
+                raise ValueError(f"Received {name}={value!r}. Expected a positive integer.")
         self.x = np.asarray(x)
         y = np.asarray(y)
         if len(self.x) != len(y) or len(y) == 0:
@@ -56,12 +60,15 @@ class DiscretizationGap(keras.callbacks.Callback):
         self.threshold = threshold
         self._twins = None
 
+    def on_train_begin(self, logs=None):
+        self._twins = None
+
     def on_epoch_end(self, epoch, logs=None):
         last = epoch + 1 == self.params["epochs"]
         if (epoch + 1) % self.every and not last:
             return
         if self._twins is None:
-            self._twins = soften(self.model), harden(self.model)
+            self._twins = tuple(with_forward(self.model, mode) for mode in ("smooth", "hard"))
         weights = self.model.get_weights()
         for twin in self._twins:
             twin.set_weights(weights)
@@ -76,8 +83,8 @@ def measure_gap(
     smooth, hard, x, labels, batch_size: int = 256, threshold: float = 0.5
 ) -> dict[str, float]:
     """The quantities that `DiscretizationGap` logs, for a smooth and a hard twin of one model."""
-    decisions_smooth = decide(smooth.predict(x, batch_size=batch_size, verbose=0), threshold)
-    decisions_hard = decide(hard.predict(x, batch_size=batch_size, verbose=0), threshold)
+    decisions_smooth = decide(_predict(smooth, x, batch_size), threshold)
+    decisions_hard = decide(_predict(hard, x, batch_size), threshold)
     smooth_accuracy = float(np.mean(decisions_smooth == labels))
     hard_accuracy = float(np.mean(decisions_hard == labels))
     return {
@@ -87,6 +94,12 @@ def measure_gap(
         "disagreement": float(np.mean(decisions_smooth != decisions_hard)),
         "softness": softness(smooth, x, batch_size),
     }
+
+
+def _predict(model, x, batch_size):
+    # Not `predict`: on torch it draws from the generator that shuffles the training data.
+    begins = range(0, len(x), batch_size)
+    return np.concatenate([model.predict_on_batch(x[b : b + batch_size]) for b in begins])
 
 
 def decide(scores, threshold: float = 0.5) -> np.ndarray:

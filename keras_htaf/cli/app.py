@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from keras_htaf.cli.settings import Settings
+
 app = typer.Typer(
     help="Binary-activation networks for Keras 3. The backend is chosen by KERAS_BACKEND "
     "(tensorflow, jax or torch).",
@@ -24,7 +26,7 @@ DataOption = Annotated[
     typer.Option(help="digits (embedded), an image set of TensorFlow Datasets, or a .npz file."),
 ]
 DataDirOption = Annotated[
-    Path | None, typer.Option(help="Folder with prepared TensorFlow Datasets.")
+    str | None, typer.Option(help="Folder with prepared TensorFlow Datasets.")
 ]
 
 
@@ -33,82 +35,79 @@ def _plain_errors() -> Iterator[None]:
     """Expected failures as one message and exit code 2; anything else keeps its traceback."""
     try:
         yield
-    except ModuleNotFoundError as error:
-        if error.name not in ("tensorflow", "jax", "torch"):
-            raise
-        message = (
-            f"the backend {error.name!r} is not installed. Install it with "
-            f'pip install "keras-htaf[{error.name}]", or choose another: KERAS_BACKEND=jax'
-        )
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        message = str(error)
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(130) from None
-    else:
-        return
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(2)
 
 
 @train.command("icbm")
 def train_icbm(
-    data: DataOption = "digits",
-    data_dir: DataDirOption = None,
+    data: DataOption = Settings.data,
+    data_dir: DataDirOption = Settings.data_dir,
     out: Annotated[Path, typer.Option(help="Folder for everything that is written.")] = Path(
         "runs/icbm"
     ),
-    epochs: Annotated[int, typer.Option(min=1)] = 30,
-    concepts: Annotated[int, typer.Option(min=1, help="Number of concept bits.")] = 64,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    batch_size: Annotated[int, typer.Option(min=1)] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the cosine schedule.")] = 3e-3,
-    width: Annotated[int, typer.Option(min=1, help="Channels of the backbone's first stage.")] = 32,
+    epochs: Annotated[int, typer.Option(min=1)] = Settings.epochs,
+    concepts: Annotated[
+        int, typer.Option(min=1, help="Number of concept bits.")
+    ] = Settings.concepts,
+    seed: Annotated[int, typer.Option(min=0)] = Settings.seed,
+    batch_size: Annotated[int, typer.Option(min=1)] = Settings.batch_size,
+    learning_rate: Annotated[
+        float, typer.Option(help="Peak of the cosine schedule.")
+    ] = Settings.learning_rate,
+    width: Annotated[
+        int, typer.Option(min=1, help="Channels of the backbone's first stage.")
+    ] = Settings.width,
     alpha: Annotated[
         tuple[float, float], typer.Option(help="HTAF's sharpness, first and last.")
-    ] = (2.0, 16.0),
-    beta: Annotated[float, typer.Option(help="HTAF's tail rate.")] = 0.5,
-    concept_dropout: Annotated[float, typer.Option(help="Share of concepts dropped.")] = 0.0,
+    ] = (Settings.alpha_start, Settings.alpha_end),
+    beta: Annotated[float, typer.Option(help="HTAF's tail rate.")] = Settings.beta,
+    concept_dropout: Annotated[
+        float, typer.Option(help="Share of concepts dropped.")
+    ] = Settings.concept_dropout,
     diversity: Annotated[
         float, typer.Option(min=0.0, help="Weight of the penalty on unused and similar bits.")
-    ] = 0.0,
-    augment: Annotated[str | None, typer.Option(help="shift or shift_flip.")] = None,
-    normalize: Annotated[str, typer.Option(help="unit or standard.")] = "unit",
+    ] = Settings.diversity,
+    augment: Annotated[str | None, typer.Option(help="shift or shift_flip.")] = Settings.augment,
+    normalize: Annotated[str, typer.Option(help="unit or standard.")] = Settings.normalize,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted run in --out stopped.")
     ] = False,
 ) -> None:
     """Train an implicit concept bottleneck model, and the baselines it must be compared with."""
     with _plain_errors():
-        from keras_htaf.cli.experiment import Settings, run
+        from keras_htaf.cli.experiment import run
 
-        run(
-            Settings(
-                data=data,
-                data_dir=None if data_dir is None else str(data_dir),
-                epochs=epochs,
-                concepts=concepts,
-                seed=seed,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                width=width,
-                alpha_start=alpha[0],
-                alpha_end=alpha[1],
-                beta=beta,
-                concept_dropout=concept_dropout,
-                diversity=diversity,
-                augment=augment,
-                normalize=normalize,
-            ),
-            out,
-            resume=resume,
+        settings = Settings(
+            data=data,
+            data_dir=data_dir,
+            epochs=epochs,
+            concepts=concepts,
+            seed=seed,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            width=width,
+            alpha_start=alpha[0],
+            alpha_end=alpha[1],
+            beta=beta,
+            concept_dropout=concept_dropout,
+            diversity=diversity,
+            augment=augment,
+            normalize=normalize,
         )
+        run(settings, out, resume=resume)
 
 
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A .keras file.")],
-    data: DataOption = "digits",
+    data: Annotated[
+        str | None, typer.Option(help="As for training; default: what the model was trained on.")
+    ] = None,
     data_dir: DataDirOption = None,
     normalize: Annotated[
         str | None, typer.Option(help="unit or standard; default: as in training, else unit.")
@@ -134,19 +133,14 @@ def export(
     """Write a model for serving, with exact steps unless told otherwise."""
     with _plain_errors():
         from keras_htaf import load_model
-        from keras_htaf.cli.runfile import preprocessing_beside
+        from keras_htaf.cli import runfile
         from keras_htaf.export import export as write
+        from keras_htaf.hardening import has_steps
 
         loaded = load_model(model)
-        before = preprocessing_beside(model) if preprocessing else None
-        write(
-            loaded,
-            path,
-            format,
-            smooth=smooth,
-            preprocessing=None if before is None else before.layer(),
-        )
-        raw = "raw" if before is not None else "normalised"
-        typer.echo(
-            f"wrote {path} ({format}; {'smooth' if smooth else 'exact'} steps; {raw} pixels)"
-        )
+        run = runfile.read(model.parent) if preprocessing else None
+        before = None if run is None else run[1].layer()
+        write(loaded, path, format, smooth=smooth, preprocessing=before)
+        steps = ("smooth steps" if smooth else "exact steps") if has_steps(loaded) else "no steps"
+        pixels = "normalised" if before is None else "raw"
+        typer.echo(f"wrote {path} ({format}; {steps}; {pixels} pixels)")

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from keras_htaf import datasets, harden, load_model, soften
-from keras_htaf.callbacks.gap import measure_gap
+from keras_htaf.callbacks.gap import decide, measure_gap
 from keras_htaf.cli import runfile
+from keras_htaf.cli.settings import Settings
+from keras_htaf.hardening import step_layers
 
 
 def evaluate_file(
-    model_file: Path, data: str, data_dir: Path | None, normalize: str | None
+    model_file: Path, data: str | None, data_dir: str | None, normalize: str | None
 ) -> dict[str, float]:
     """Print and return the accuracy of a saved model on the test part of a data set.
 
+    Args:
+        model_file: A `.keras` file.
+        data: Data set; `None`: what the run.json beside the model names, else digits.
+        data_dir: Folder with prepared data; `None`: as in run.json.
+        normalize: Normalisation; `None`: exactly the scale and offset of run.json, else "unit".
+
     Raises:
-        ValueError: If the images are not of the model's shape, the model has no step layer, or
-            the data set has no test part.
+        ValueError: If the images or classes are not the model's, or there is no test part.
     """
     model = load_model(model_file)
-    content = runfile.read(model_file.parent)
-    if normalize is None and content is not None:
-        normalize = content["settings"]["normalize"]
-    dataset = datasets.load(data, data_dir, normalize=normalize or "unit")
+    trained, preprocessing = runfile.read(model_file.parent) or (Settings(), None)
+    if data is None:
+        data, data_dir = trained.data, data_dir or trained.data_dir
+    as_trained = preprocessing if normalize is None else None
+    dataset = datasets.load(
+        data, data_dir, normalize=None if as_trained is not None else normalize or "unit"
+    )
     if dataset.test is None:
         raise ValueError(f"{data!r} has no test part. Give x_test and y_test in the .npz file.")
     if tuple(model.input_shape[1:]) != dataset.image_shape:
@@ -39,7 +50,12 @@ def evaluate_file(
             f"has {dataset.num_classes}."
         )
     x, y = dataset.test.arrays()
-    measured = measure_gap(soften(model), harden(model), x, y)
+    x = x if as_trained is None else as_trained(x)
+    if step_layers(model):
+        measured = measure_gap(soften(model), harden(model), x, y)
+    else:
+        decisions = decide(model.predict(x, batch_size=256, verbose=0))
+        measured = {"accuracy": float(np.mean(decisions == y))}
     table = Table("", f"{data} test", title=str(model_file))
     for name, value in measured.items():
         table.add_row(name.replace("_", " "), f"{value:.2%}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -16,37 +16,18 @@ from keras_htaf import callbacks, datasets, harden, models, regularizers, soften
 from keras_htaf.callbacks.gap import decide, measure_gap
 from keras_htaf.cli import baselines, figures, runfile
 from keras_htaf.cli.progress import Progress
+from keras_htaf.cli.settings import Settings
 from keras_htaf.files import check_writable, replacing, write_json
-from keras_htaf.surrogates.base import positive
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that determines a run; see `keras-htaf train icbm --help`."""
-
-    data: str = "digits"
-    data_dir: str | None = None
-    epochs: int = 30
-    concepts: int = 64
-    seed: int = 0
-    batch_size: int = 64
-    learning_rate: float = 3e-3
-    width: int = 32
-    alpha_start: float = 2.0
-    alpha_end: float = 16.0
-    beta: float = 0.5
-    concept_dropout: float = 0.0
-    diversity: float = 0.0
-    augment: str | None = None
-    normalize: str = "unit"
-
-    def __post_init__(self):
-        for name in ("alpha_start", "alpha_end", "beta", "learning_rate"):
-            positive(name, getattr(self, name))
+_OUTPUTS = ("model.keras", "dense.keras", "metrics.json", "predictions.npz")
+_PICTURES = ("curves.png", "concepts.png")
 
 
 def run(settings: Settings, out: Path, resume: bool = False) -> dict:
     """Train, evaluate and picture an ICBM and its baselines.
+
+    Nothing is written, and nothing of an earlier run removed, before the settings, the data and
+    what is to be resumed have been found good.
 
     Args:
         settings: What to train.
@@ -56,6 +37,11 @@ def run(settings: Settings, out: Path, resume: bool = False) -> dict:
 
     Returns:
         What metrics.json holds.
+
+    Raises:
+        ValueError: For settings, data or a run to resume that cannot be used.
+        PermissionError: If `out` cannot be written into.
+        RuntimeError: If the training diverges.
     """
     out = check_writable(out)
     dataset = datasets.load(
@@ -65,8 +51,16 @@ def run(settings: Settings, out: Path, resume: bool = False) -> dict:
         raise ValueError(
             f"{settings.data!r} has no test part. Give x_test and y_test in the .npz file."
         )
-    runfile.write(out, asdict(settings), dataset.preprocessing)
-    progress = Progress(check_writable(out / "checkpoints"), asdict(settings), resume)
+    if dataset.num_classes < 2:
+        raise ValueError(f"{settings.data!r} has a single class. Expected at least two to tell.")
+    progress = Progress(out / "checkpoints", asdict(settings), resume)
+    _build(settings, dataset, "icbm")
+    _batches(settings, dataset, 0)
+    if not resume:
+        for name in (*_OUTPUTS, *_PICTURES):
+            (out / name).unlink(missing_ok=True)
+    progress.begin()
+    runfile.write(out, settings, dataset.preprocessing)
     console = Console()
 
     console.print(f"[bold]ICBM[/bold] on {settings.data}, {keras.config.backend()} backend")
@@ -75,55 +69,61 @@ def run(settings: Settings, out: Path, resume: bool = False) -> dict:
     dense, dense_history = _train(settings, dataset, progress, "dense", out / "dense.keras")
 
     metrics = _measure(settings, dataset, model, dense)
+    write_json(
+        out / "metrics.json",
+        {**metrics, "history": {"icbm": history, "dense": dense_history}},
+    )
     _write_predictions(out / "predictions.npz", dataset, model)
+    console.print(_table(settings, metrics))
     figures.curves(out / "curves.png", history, dense_history)
     figures.concepts(out / "concepts.png", model, dataset)
-    write_json(out / "metrics.json", {**metrics, "history": {"icbm": history}})
-    console.print(_table(settings, metrics))
     console.print(f"everything is in {out}")
     return metrics
 
 
+def _build(settings: Settings, dataset, stage: str) -> keras.Model:
+    """The compiled, untrained network of a stage."""
+    keras.utils.set_random_seed(settings.seed)
+    penalty = regularizers.BitDiversity(settings.diversity, settings.diversity)
+    bits = stage == "icbm"
+    model = models.icbm(
+        models.small_cnn(dataset.image_shape, settings.width),
+        settings.concepts,
+        dataset.num_classes,
+        activation="htaf" if bits else "relu",
+        alpha=settings.alpha_start,
+        beta=settings.beta,
+        concept_dropout=settings.concept_dropout,
+        bit_regularizer=penalty if bits and settings.diversity else None,
+        name=stage,
+    )
+    steps = settings.epochs * -(-len(dataset.train) // settings.batch_size)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.05 * settings.learning_rate,
+        decay_steps=max(steps - steps // 10, 1),
+        alpha=0.01,
+        warmup_target=settings.learning_rate,
+        warmup_steps=max(steps // 10, 1),
+    )
+    model.compile(
+        keras.optimizers.Adam(rate),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _batches(settings: Settings, dataset, first: int):
+    return dataset.train.batches(
+        settings.batch_size,
+        shuffle=True,
+        seed=settings.seed,
+        augment=settings.augment,
+        initial_epoch=first,
+    )
+
+
 def _train(settings: Settings, dataset, progress: Progress, stage: str, file: Path):
-    def build() -> keras.Model:
-        keras.utils.set_random_seed(settings.seed)
-        penalty = regularizers.BitDiversity(settings.diversity, settings.diversity)
-        bits = stage == "icbm"
-        model = models.icbm(
-            models.small_cnn(dataset.image_shape, settings.width),
-            settings.concepts,
-            dataset.num_classes,
-            activation="htaf" if bits else "relu",
-            alpha=settings.alpha_start,
-            beta=settings.beta,
-            concept_dropout=settings.concept_dropout,
-            bit_regularizer=penalty if bits and settings.diversity else None,
-            name=stage,
-        )
-        steps = settings.epochs * -(-len(dataset.train) // settings.batch_size)
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.05 * settings.learning_rate,
-            decay_steps=max(steps - steps // 10, 1),
-            alpha=0.01,
-            warmup_target=settings.learning_rate,
-            warmup_steps=max(steps // 10, 1),
-        )
-        model.compile(
-            keras.optimizers.Adam(rate),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
-        )
-        return model
-
-    def batches(first: int):
-        return dataset.train.batches(
-            settings.batch_size,
-            shuffle=True,
-            seed=settings.seed,
-            augment=settings.augment,
-            initial_epoch=first,
-        )
-
     watchers = []
     if stage == "icbm":
         watchers.append(
@@ -136,7 +136,14 @@ def _train(settings: Settings, dataset, progress: Progress, stage: str, file: Pa
         with replacing(file) as temporary:
             shutil.copyfile(checkpoint, temporary)
 
-    return progress.fit(stage, build, batches, settings.epochs, watchers, publish)
+    return progress.fit(
+        stage,
+        build=lambda: _build(settings, dataset, stage),
+        batches=lambda first: _batches(settings, dataset, first),
+        epochs=settings.epochs,
+        callbacks=watchers,
+        after_epoch=publish,
+    )
 
 
 def _measure(settings: Settings, dataset, model, dense) -> dict:

@@ -57,6 +57,8 @@ def concepts(path: Path, model: keras.Model, dataset: datasets.Dataset, limit: i
     most_used = np.argsort(np.abs(share - 0.5))[:_BITS]
     shown = np.clip(dataset.preprocessing.invert(x), 0, None)
     shown = shown / max(shown.max(), 1e-9)
+    if shown.shape[-1] not in (1, 3):  # neither grey nor colour: a picture of their mean
+        shown = shown.mean(axis=-1, keepdims=True)
 
     figure = Figure(figsize=(_IMAGES * 0.8 + 4, len(most_used) * 0.85 + 0.6), layout="constrained")
     grid = figure.subplots(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class Progress:
     Args:
         folder: Where the checkpoints live.
         settings: The run's settings; a resumed run must have the same.
-        resume: Whether to go on from what is there; otherwise it is removed.
+        resume: Whether to go on from what is there; otherwise `begin` removes it.
 
     Raises:
         ValueError: If there is something to resume, but of other settings, or it is damaged.
@@ -30,12 +31,16 @@ class Progress:
     def __init__(self, folder: Path, settings: dict, resume: bool):
         self.folder = folder
         self._file = folder / "progress.json"
-        self._state = {"settings": settings, "stages": {}}
         if self._file.exists() and resume:
             self._state = self._read(settings)
         else:
-            self._file.unlink(missing_ok=True)
-            self._sweep()
+            self._state = {"settings": settings, "stages": {}}
+
+    def begin(self) -> None:
+        """Make the folder, and remove what is not to be resumed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self._file, self._state)
+        self._sweep()
 
     def fit(
         self,
@@ -51,7 +56,7 @@ class Progress:
         Args:
             stage: Name of the stage.
             build: Makes the compiled, untrained model.
-            batches: Makes the training data for a given first epoch.
+            batches: Makes the training data, with an attribute `epoch`, for a first epoch.
             epochs: Number of epochs.
             callbacks: For `fit`.
             after_epoch: Called with the checkpoint that has just been committed.
@@ -63,22 +68,26 @@ class Progress:
         model = load_model(self.folder / done["file"]) if done else build()
         history = done["history"] if done else {}
         first = done["epoch"] if done else 0
+        if done:  # the run may have ended between the commit and this
+            after_epoch(self.folder / done["file"])
         if first < epochs:
+            data = batches(first)
             saver = keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, logs: setattr(data, "epoch", epoch),
                 on_epoch_end=lambda epoch, logs: after_epoch(
                     self._commit(stage, saver.model, epoch + 1, history, logs)
-                )
+                ),
             )
             # Last, so that what the other callbacks log is in the history.
-            model.fit(
-                batches(first),
-                epochs=epochs,
-                initial_epoch=first,
-                callbacks=[*callbacks, saver],
-            )
+            model.fit(data, epochs=epochs, initial_epoch=first, callbacks=[*callbacks, saver])
         return model, history
 
     def _commit(self, stage, model, epoch, history, logs) -> Path:
+        if not math.isfinite(logs["loss"]):
+            raise RuntimeError(
+                f"The training diverged: the loss was {logs['loss']} in epoch {epoch}. Lower the "
+                "learning rate. The model of the epoch before is kept."
+            )
         for key, value in logs.items():
             history.setdefault(key, []).append(float(value))
         file = self.folder / f"{stage}-{epoch:04d}.keras"
@@ -100,7 +109,11 @@ class Progress:
         try:
             state = json.loads(self._file.read_text(encoding="utf-8"))
             before, stages = state["settings"], state["stages"]
-        except (ValueError, KeyError, TypeError) as error:
+            for stage in stages.values():
+                epoch, file, _ = stage["epoch"], stage["file"], stage["history"].items()
+                if Path(file).name != file or not (self.folder / file).is_file() or epoch < 1:
+                    raise ValueError(f"no checkpoint {file!r}")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{str(self._file)!r} is damaged ({error!r}). Train without --resume."
             ) from error

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
+from keras_htaf.cli.settings import Settings
 from keras_htaf.datasets import Preprocessing
 from keras_htaf.files import write_json
 
 NAME = "run.json"
 
 
-def write(folder: Path, settings: dict, preprocessing: Preprocessing) -> None:
+def write(folder: Path, settings: Settings, preprocessing: Preprocessing) -> None:
     """Write `run.json` into the folder of a run."""
     write_json(
         folder / NAME,
-        {
-            "settings": settings,
-            "preprocessing": {"scale": preprocessing.scale, "offset": preprocessing.offset},
-        },
+        {"settings": asdict(settings), "preprocessing": asdict(preprocessing)},
     )
 
 
-def read(folder: Path) -> dict | None:
-    """The content of a folder's `run.json`; `None` if there is none.
+def read(folder: Path) -> tuple[Settings, Preprocessing] | None:
+    """What a folder's `run.json` holds; `None` if there is none.
 
     Raises:
         ValueError: If the file is not what `write` writes.
@@ -33,19 +32,10 @@ def read(folder: Path) -> dict | None:
         return None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        content["settings"], content["preprocessing"]["scale"]
-    except (ValueError, KeyError, TypeError) as error:
+        values = {
+            key: tuple(float(v) for v in value) if isinstance(value, list) else float(value)
+            for key, value in content["preprocessing"].items()
+        }
+        return Settings(**content["settings"]), Preprocessing(**values)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{str(file)!r} is damaged ({error!r}). Train again.") from error
-    return content
-
-
-def preprocessing_beside(model_file: Path) -> Preprocessing | None:
-    """The preprocessing that the `run.json` beside a model file describes, if there is one."""
-    content = read(model_file.parent)
-    if content is None:
-        return None
-    values = {
-        key: tuple(value) if isinstance(value, list) else float(value)
-        for key, value in content["preprocessing"].items()
-    }
-    return Preprocessing(**values)

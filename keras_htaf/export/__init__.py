@@ -28,14 +28,15 @@ def export(
 
     Args:
         model: A built model with one input, with or without step layers.
-        path: Folder to write; what is there is replaced once the new artifact is complete.
+        path: Folder to write. An earlier artifact there is replaced once the new one is complete.
         format: `"tf_saved_model"`.
         smooth: Whether to keep smooth steps. Default False: steps are hardened.
         preprocessing: Layer to put before the model, for example
             `dataset.preprocessing.layer()`: the artifact then takes raw float32 pixels.
 
     Raises:
-        ValueError: If the format is unknown or the model is not built.
+        ValueError: If the format is unknown, the model is not built or cannot be hardened, or
+            `path` holds something else than an earlier artifact.
         ImportError: If tensorflow is not installed.
         RuntimeError: If the second process fails (its message is included).
 
@@ -48,8 +49,8 @@ def export(
         raise ValueError(f"Received format={format!r}. Expected one of {sorted(_WRITERS)}.")
     if not isinstance(model, keras.Model) or not model.built:
         raise ValueError(f"Received {model!r}. Expected a built keras.Model.")
-    if hardening.step_layers(model):
-        model = hardening.soften(model) if smooth else hardening.harden(model)
+    if hardening.has_steps(model):
+        model = hardening.with_forward(model, "smooth" if smooth else "hard")
     if preprocessing is not None:
         inputs = keras.Input(model.input_shape[1:], name="raw")
         model = keras.Model(inputs, model(preprocessing(inputs)), name=f"{model.name}_on_raw")

@@ -17,6 +17,12 @@ from keras_htaf.saving import load_model
 
 def write(model: keras.Model, path: str | os.PathLike) -> None:
     """Write `model` as a SavedModel at `path`; arguments and errors as for `export`."""
+    path = Path(path)
+    if path.exists() and not (path / "saved_model.pb").is_file() and not _is_empty(path):
+        raise ValueError(
+            f"{str(path)!r} exists and is no SavedModel. Expected a new folder, or one that an "
+            "earlier export wrote."
+        )
     if importlib.util.find_spec("tensorflow") is None:
         raise ImportError(
             "Writing a SavedModel needs TensorFlow, whatever backend trained the model: "
@@ -31,6 +37,10 @@ def write(model: keras.Model, path: str | os.PathLike) -> None:
             file = Path(folder) / "model.keras"
             model.save(file)
             _write_elsewhere(file, path)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def _write_elsewhere(file: Path, path: str | os.PathLike) -> None:

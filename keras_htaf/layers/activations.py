@@ -110,13 +110,23 @@ class Step(keras.layers.Layer):
     def load_own_variables(self, store):
         store = {key: store[key] for key in store.keys()}  # noqa: SIM118 (an H5 entry, no dict)
         if _MODE_KEY in store:
-            self.set_forward(FORWARDS[int(np.array(store.pop(_MODE_KEY)))])
+            mode = int(np.array(store.pop(_MODE_KEY)))
+            if mode not in range(len(FORWARDS)):
+                raise ValueError(f"The file gives step {self.name!r} the forward mode {mode}.")
+            self.set_forward(FORWARDS[mode])
+        sharpness = np.array(store["0"]) if "0" in store else np.ones(())
+        if not np.all((sharpness > 0) & np.isfinite(sharpness)):
+            raise ValueError(
+                f"The file gives step {self.name!r} the sharpness {sharpness}. Expected positive "
+                "finite numbers."
+            )
         super().load_own_variables(store)
 
     def call(self, inputs, training=None):
         if not keras.backend.is_float_dtype(inputs.dtype):  # Keras itself casts floats only
             inputs = ops.cast(inputs, self.compute_dtype)
-        # `training` never changes the numbers, only how they are computed (see `htaf_inference`).
+        # `training` never chooses between smooth and exact, only how a number is computed (see
+        # `backend.htaf_inference`): the results agree to rounding.
         outputs = self._call(inputs, bool(training))
         for observer in self._observers:
             observer(outputs)
@@ -227,7 +237,7 @@ class Sign(Step):
 class HTAF(Heaviside):
     """The heavy-tailed activation as a layer: sigmoid(alpha * tanh(beta * x)).
 
-    A large alpha * beta / 4 is the slope at 0; the gradient decays like exp(-2 beta |x|). Raise
+    Its slope at 0 is alpha * beta / 4; the gradient decays like exp(-2 beta |x|). Raise
     alpha while training (`callbacks.AnnealSharpness`), then `harden` the model to get exact bits.
 
     Args:

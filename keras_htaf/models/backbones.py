@@ -13,7 +13,8 @@ def small_cnn(
 
     Stage i has 3 x 3 convolution, batch normalisation and ReLU with `width * 2**i` channels; the
     first stage keeps the resolution, each later one begins by halving it (max pooling) as long as
-    at least 4 pixels would be left.
+    at least 4 pixels would be left. Max pooling swallows NaN on TensorFlow and JAX and passes it on
+    torch: check images that may be broken with `keras_htaf.datasets.check_images`.
 
     Args:
         input_shape: (height, width, channels), at least 4 x 4 pixels.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import keras
 from keras import layers
 
@@ -38,8 +40,9 @@ def icbm(
         num_concepts: Number of concept bits. Default 64.
         num_classes: Number of classes. Default 10.
         input_shape: (height, width, channels) for the built-in backbone.
-        activation: `"htaf"` (default), a step layer of `keras_htaf.layers`, or the name of an
-            ordinary Keras activation such as `"relu"`, which gives the matched dense twin.
+        activation: `"htaf"` (default), which uses `alpha`, `beta` and `forward`; the name of an
+            ordinary Keras activation such as `"relu"`, which gives the matched dense twin; or a
+            layer made with `name="concepts"`, for instance another step of `keras_htaf.layers`.
         alpha: Initial sharpness of HTAF. Default 2, to be annealed up.
         beta: Tail rate of HTAF. Default 0.5; concept logits normalised to unit variance then lie
             where the slope is large.
@@ -70,12 +73,20 @@ def icbm(
     package's.
     """
     for key, value in (("num_concepts", num_concepts), ("num_classes", num_classes)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ValueError(f"Received {key}={value!r}. Expected a positive integer.")
     if not 0 <= concept_dropout < 1:
         raise ValueError(f"Received concept_dropout={concept_dropout!r}. Expected 0 <= rate < 1.")
     if normalization not in ("batch", None):
         raise ValueError(f"Received normalization={normalization!r}. Expected 'batch' or None.")
+
+    given = isinstance(activation, keras.layers.Layer)
+    if given and (bit_regularizer is not None or activation.name != "concepts"):
+        raise ValueError(
+            f"Received the layer {activation.name!r} as activation"
+            + (" together with a bit_regularizer" if bit_regularizer is not None else "")
+            + '. Expected one made with name="concepts" and, if wanted, activity_regularizer=...'
+        )
 
     backbone = _resolve(backbone, input_shape)
     inputs = keras.Input(backbone.input_shape[1:], name="image")
@@ -89,7 +100,7 @@ def icbm(
         activation = HTAF(
             alpha, beta, forward, activity_regularizer=bit_regularizer, name="concepts"
         )
-    elif not isinstance(activation, keras.layers.Layer):
+    elif not given:
         activation = layers.Activation(
             activation, activity_regularizer=bit_regularizer, name="concepts"
         )

@@ -66,7 +66,10 @@ def get(identifier) -> Surrogate:
     if isinstance(identifier, Surrogate):
         return identifier
     if isinstance(identifier, dict):
-        found = keras.saving.deserialize_keras_object(identifier)
+        try:
+            found = keras.saving.deserialize_keras_object(identifier)
+        except (TypeError, ValueError, KeyError):  # Keras's ways to say that it knows no such class
+            found = None
         if isinstance(found, Surrogate):
             return found
     if isinstance(identifier, str):

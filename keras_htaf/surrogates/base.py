@@ -80,7 +80,8 @@ class Surrogate:
     def __call__(self, x, sharpness=None, training=True):
         """G(x), differentiated with exactly g on every backend (edges and tails included).
 
-        `training=False` gives the same numbers in operations that every exporter knows.
+        `training=False` gives the same numbers, to rounding, in operations that every exporter
+        knows.
         """
         x = floating(x)
         return backend.step(x, self._or_own(sharpness, x), self, self.smooth, 1.0)

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import keras
 import ml_dtypes
 import mpmath
 import numpy as np
@@ -90,8 +91,12 @@ def test_table(x, exact, dtype):
     np.testing.assert_allclose(found, exact, rtol=1e-5)
 
 
+# torch's tanh rounds to 1 a little later than the others'.
+FIRST_LOST = 9.5 if keras.config.backend() == "torch" else 8
+
+
 @pytest.mark.parametrize(
-    ("dtype", "lost"), [("float32", [9.5, 12, 20, 40]), ("bfloat16", [5, 8, 12, 40])]
+    ("dtype", "lost"), [("float32", [FIRST_LOST, 12, 20, 40]), ("bfloat16", [5, 8, 12, 40])]
 )
 def test_automatic_differentiation_loses_the_tail(dtype, lost):
     def plain(x):

@@ -147,7 +147,7 @@ def test_measures_the_weights_of_each_epoch():
         logs = model.fit(
             X, np.ones((50, outputs)), epochs=3, verbose=0, callbacks=[callback]
         ).history
-        scores, units = by_hand(model, X, hard=True)
+        scores, _ = by_hand(model, X, hard=True)
         assert logs["hard_accuracy"][-1] == pytest.approx(np.mean(scores.argmax(1) == Y))
         assert len(set(logs["softness"])) > 1
 

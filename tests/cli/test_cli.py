@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 import keras_htaf
 from keras_htaf.cli.app import app
 
+ROOT = Path(__file__).parents[2]
 SMALL = ["--width", "4", "--concepts", "8", "--batch-size", "256"]
 
 
@@ -73,7 +76,7 @@ def test_evaluate(finished):
 
 def test_export_is_identical_in_plain_tensorflow(finished, tmp_path):
     command("export", finished / "model.keras", tmp_path / "saved_model")
-    check = [sys.executable, "tools/check_saved_model.py", tmp_path / "saved_model"]
+    check = [sys.executable, str(ROOT / "tools/check_saved_model.py"), tmp_path / "saved_model"]
     done = subprocess.run(
         [*check, finished / "predictions.npz"], capture_output=True, text=True, check=False
     )
@@ -131,6 +134,70 @@ def test_resume_wants_the_same_settings(finished):
     assert "epochs=2" in text
 
 
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_resume_publishes_what_was_committed(finished, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / "model.keras").unlink()
+    command(*("train", "icbm", "--resume", "--epochs", 2, "--out", out, "--alpha", 2, 8), *SMALL)
+    for name in ("model.keras", "predictions.npz"):
+        assert (out / name).stat().st_size == (finished / name).stat().st_size
+    before, after = (
+        json.loads((f / "metrics.json").read_text())["icbm_hard"] for f in (finished, out)
+    )
+    assert before == after
+
+
+def test_evaluate_uses_the_preprocessing_of_the_training(tmp_path):
+    arguments = ("--epochs", 1, "--normalize", "standard", "--seed", 3, *SMALL)
+    command("train", "icbm", "--out", tmp_path, *arguments)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    text = command("evaluate", tmp_path / "model.keras")
+    assert f"hard accuracy │ {metrics['icbm_hard']:.2%}" in text
+    assert f"accuracy │ {metrics['dense']:.2%}" in command("evaluate", tmp_path / "dense.keras")
+    assert "no steps" in command("export", tmp_path / "dense.keras", tmp_path / "dense_model")
+
+
+def test_a_training_that_diverges_keeps_the_last_good_model(tmp_path):
+    arguments = ("--epochs", 3, "--learning-rate", 1e30, *SMALL)
+    assert "diverged" in command("train", "icbm", "--out", tmp_path, *arguments, code=2)
+    assert not (tmp_path / "metrics.json").exists()
+    for file in tmp_path.glob("*.keras"):
+        model = keras_htaf.load_model(file)
+        assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_images_of_two_channels(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "own.npz", x=rng.random((60, 8, 8, 2), "float32"), y=np.arange(60) % 3)
+    out = tmp_path / "out"
+    command(*("train", "icbm", "--data", tmp_path / "own.npz", "--out", out, "--epochs", 1), *SMALL)
+    assert (out / "concepts.png").exists()
+
+
+def test_export_does_not_replace_a_foreign_folder(finished, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    text = command("export", finished / "model.keras", tmp_path, code=2)
+    assert "is no SavedModel" in text
+    assert contents(tmp_path) == {Path("thesis.txt"): b"years of work"}
+
+
+@pytest.mark.parametrize("name", ["run.json", "checkpoints/progress.json"])
+@pytest.mark.parametrize("text", ["{", "[]", '{"settings": {}, "stages": {"icbm": 1}}'])
+def test_damaged_run_files(finished, tmp_path, name, text):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / name).write_text(text)
+    if name == "run.json":
+        answer = command("evaluate", out / "model.keras", code=2)
+    else:
+        answer = command("train", "icbm", "--resume", "--out", out, *SMALL, code=2)
+    assert "damaged" in answer or "other settings" in answer
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -144,11 +211,13 @@ def test_resume_wants_the_same_settings(finished):
         (["--concept-dropout", "1"], "concept_dropout"),
     ],
 )
-def test_bad_arguments(tmp_path, arguments, words):
-    text = command("train", "icbm", "--out", tmp_path / "out", *arguments, *SMALL, code=2)
-    assert words in text
-    assert not list(tmp_path.rglob("*.keras"))
-    assert not list(tmp_path.rglob("metrics.json"))
+def test_bad_arguments_leave_everything_as_it_was(finished, tmp_path, arguments, words):
+    assert words in command("train", "icbm", "--out", tmp_path / "out", *arguments, *SMALL, code=2)
+    assert not list(tmp_path.iterdir())
+    before = contents(finished)
+    for resume in ([], ["--resume"]):
+        command("train", "icbm", "--out", finished, *arguments, *resume, *SMALL, code=2)
+    assert contents(finished) == before
 
 
 def test_unwritable_folder(tmp_path):

@@ -122,7 +122,7 @@ def test_offline_fails_at_once_and_says_what_to_do(tmp_path):
     start = time.perf_counter()
     with pytest.raises(ConnectionError) as caught:
         datasets.load("fashion_mnist", tmp_path)
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 1
     message = str(caught.value)
     for part in ("fashion_mnist", str(tmp_path), "no network", "array_record", '"digits"'):
         assert part in message

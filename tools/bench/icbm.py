@@ -21,7 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from keras_htaf.cli.experiment import Settings, run
+from keras_htaf.cli.experiment import run
+from keras_htaf.cli.settings import Settings
 
 ROWS = {
     "dense": "dense twin",

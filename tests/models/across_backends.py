@@ -1,0 +1,58 @@
+"""Saves models under this process's backend, or loads those of all; see test_across_backends.py.
+
+python across_backends.py save|load FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_htaf import harden, load_model
+from keras_htaf.layers import HTAF, Heaviside, Sign
+from keras_htaf.models import icbm, small_cnn
+
+BACKENDS = ("jax", "tensorflow", "torch")
+X = np.random.default_rng(0).normal(size=(50, 8, 8, 1)).astype("float32")
+
+
+def build():
+    """An ICBM, and beside it a network with the other steps, one of them an `activation`."""
+    inputs = keras.Input((8, 8, 1))
+    backbone = small_cnn((8, 8, 1), width=4, stages=2)
+    logits = icbm(backbone, num_concepts=8, num_classes=5)(inputs)
+    x = keras.layers.Dense(9)(keras.layers.Flatten()(inputs))
+    x = keras.layers.Dense(9, activation=HTAF(3.0, 1.0))(Sign("atan", forward="smooth")(x))
+    x = Heaviside("erf", per_channel=True)(keras.layers.Dense(9)(x))
+    model = keras.Model(inputs, [logits, keras.layers.Dense(5)(x)])
+    model.compile("adam", "mse", jit_compile=False)  # else JAX makes torch compile it too
+    random = np.random.default_rng(1)
+    model.set_weights([w + np.abs(random.normal(0, 0.3, w.shape)) for w in model.get_weights()])
+    return model
+
+
+def outputs(model):
+    """Logits of both networks, as the model is and hard."""
+    return np.stack([m.predict(X, verbose=0) for m in (model, harden(model))])
+
+
+def save(folder):
+    model = build()
+    model.save(folder / f"{keras.config.backend()}.keras")
+    np.save(folder / f"{keras.config.backend()}.npy", outputs(model))
+
+
+def load(folder):
+    for saver in BACKENDS:
+        expected = np.load(folder / f"{saver}.npy")
+        assert np.abs(expected[0] - expected[1]).max() > 1e-2
+        model = load_model(folder / f"{saver}.keras")
+        assert model.compiled
+        found = outputs(model)
+        np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=f"saved by {saver}")
+        np.testing.assert_array_equal(found.argmax(-1), expected.argmax(-1))
+
+
+if __name__ == "__main__":
+    {"save": save, "load": load}[sys.argv[1]](Path(sys.argv[2]))

@@ -1,0 +1,32 @@
+"""A model saved under one backend computes the same under the others: all nine pairs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import across_backends
+import pytest
+from support import BACKEND
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="one suite tests all pairs")
+def test_every_pair(tmp_path):
+    for package in ("tensorflow", "torch"):
+        pytest.importorskip(package)
+    script = Path(across_backends.__file__)
+    for phase in ("save", "load"):  # in each, two other processes beside this one
+        started = [
+            subprocess.Popen(
+                [sys.executable, script, phase, tmp_path],
+                env={**os.environ, "KERAS_BACKEND": backend},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for backend in ("tensorflow", "torch")
+        ]
+        getattr(across_backends, phase)(tmp_path)
+        for process in started:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors[-3000:]

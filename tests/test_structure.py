@@ -1,0 +1,126 @@
+"""The order of the house: who may import whom, and what `import keras_htaf` loads."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+import keras_htaf
+
+ROOT = Path(keras_htaf.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+ORDER = [
+    {"backend"},
+    {"surrogates"},
+    {"ops"},
+    {"layers"},
+    {"hardening", "regularizers", "files", "datasets"},
+    {"callbacks", "models", "saving"},
+    {"export"},
+    {"cli"},
+]
+"""A room imports rooms of the lines above its own only."""
+
+FRAMEWORKS = {"tensorflow", "jax", "torch"}
+LAZY = {"matplotlib", "numba", "tensorflow_datasets", "sklearn", "typer", "rich", "onnx"}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def level(name: str) -> int:
+    (found,) = [i for i, rooms in enumerate(ORDER) if name in rooms] or [None]
+    assert found is not None, f"the room {name!r} is not in ORDER"
+    return found
+
+
+def imported(tree):
+    """All modules that the nodes import, as dotted names; of `from a import b` also a.b."""
+    for node in tree:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def everywhere(path):
+    return list(imported(ast.walk(ast.parse(path.read_text("utf-8")))))
+
+
+def at_module_level(path):
+    """What is imported when the module is: not in functions, nor for type checkers only."""
+    pending, nodes = [ast.parse(path.read_text("utf-8"))], []
+    while pending:
+        node = pending.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or (
+            isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        ):
+            continue
+        nodes.append(node)
+        pending.extend(ast.iter_child_nodes(node))
+    return list(imported(nodes))
+
+
+every_file = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+
+
+@every_file
+def test_nothing_imports_up(path):
+    if path.parent == ROOT and path.name == "__init__.py":
+        return
+    own = room(path)
+    for name in everywhere(path):
+        parts = name.split(".")
+        if parts[0] == "keras_htaf" and len(parts) > 1:
+            target = parts[1]
+            public = own == "cli" and not any(target in rooms for rooms in ORDER)
+            assert public or target == own or level(target) < level(own), f"imports {name}"
+
+
+@every_file
+def test_frameworks_only_in_backend(path):
+    allowed = {path.stem} if path.parent == ROOT / "backend" else set()
+    top = {name.split(".")[0] for name in at_module_level(path)}
+    assert top & FRAMEWORKS <= allowed
+    if room(path) != "cli":
+        assert not top & LAZY
+
+
+@every_file
+def test_nobody_imports_private_keras(path):
+    assert not [name for name in everywhere(path) if name.startswith("keras.src")]
+
+
+@every_file
+def test_no_file_is_long(path):
+    assert len(path.read_text("utf-8").splitlines()) <= 400
+
+
+def test_every_room_has_its_place():
+    assert {room(path) for path in FILES} - {"__init__"} == set().union(*ORDER)
+
+
+def test_import_loads_no_more_than_it_needs():
+    script = """
+import json, sys
+import keras  # which loads frameworks of its own accord
+before = set(sys.modules)
+import keras_htaf
+print(json.dumps([sorted(before), sorted(sys.modules)]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    before, after = json.loads(done.stdout.splitlines()[-1])
+    fresh = {name.split(".")[0] for name in set(after) - set(before)}
+    assert not fresh & (FRAMEWORKS - {keras.config.backend()} | LAZY)
+    assert "sklearn.datasets" not in after
+    assert "keras_htaf.cli" not in after
