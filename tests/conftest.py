@@ -1,8 +1,14 @@
-"""What every test needs: quiet frameworks, and a compiler's cache in a temporary folder."""
+"""What every test needs: quiet frameworks, and compilers' caches in a temporary folder."""
 
 import os
+import tempfile
 
 import pytest
+
+# One cache for this process and those it starts: the same small programs are compiled many times.
+_jax_cache = tempfile.TemporaryDirectory(prefix="jax-cache-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _jax_cache.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")

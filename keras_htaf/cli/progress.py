@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,33 @@ import keras
 
 from keras_htaf.files import replacing, write_json
 from keras_htaf.saving import load_model
+
+
+class _Interrupt(keras.callbacks.Callback):
+    """Ctrl-C at the end of a batch, where it cannot get lost; a second one at once.
+
+    A KeyboardInterrupt that is raised while a compiled function runs may be swallowed by a library
+    that ignores errors there, and the training would go on.
+    """
+
+    def __enter__(self):
+        self._asked = False
+        self._before = None
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_):
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _ask(self, *_):
+        self._asked = True
+        signal.signal(signal.SIGINT, self._before)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._asked:
+            raise KeyboardInterrupt
 
 
 class Progress:
@@ -78,8 +107,10 @@ class Progress:
                     self._commit(stage, saver.model, epoch + 1, history, logs)
                 ),
             )
-            # Last, so that what the other callbacks log is in the history.
-            model.fit(data, epochs=epochs, initial_epoch=first, callbacks=[*callbacks, saver])
+            with _Interrupt() as interrupt:
+                # The saver last, so that what the other callbacks log is in the history.
+                watchers = [*callbacks, saver, interrupt]
+                model.fit(data, epochs=epochs, initial_epoch=first, callbacks=watchers)
         return model, history
 
     def _commit(self, stage, model, epoch, history, logs) -> Path:
