@@ -38,7 +38,7 @@ def curves(path: Path, icbm: dict, dense: dict) -> None:
         right.plot(epochs, icbm["softness"], color="tab:red", label="softness (right)")
         right.set_ylim(0, 1)
         lines = [*lines, *right.lines]
-    sharpness.legend(lines, [line.get_label() for line in lines], loc="center right")
+    sharpness.legend(lines, [line.get_label() for line in lines], loc="upper center")
     for axes in (loss, accuracy, sharpness):
         axes.grid(alpha=0.3)
     _save(figure, path)
@@ -71,10 +71,10 @@ def concepts(path: Path, model: keras.Model, dataset: datasets.Dataset, limit: i
             (z[y == c, bit] > 0).mean() if (y == c).any() else 0 for c in range(dataset.num_classes)
         ]
         top = ", ".join(
-            f"{dataset.class_names[c]} {rates[c]:.0%}" for c in np.argsort(rates)[::-1][:3]
+            f"{rates[c]:.0%} of {dataset.class_names[c]}" for c in np.argsort(rates)[::-1][:3]
         )
         row[0].axis("off")
-        row[0].text(0, 0.5, f"bit {bit}: on for {share[bit]:.0%}\n{top}", va="center", fontsize=9)
+        row[0].text(0, 0.5, f"bit {bit}: on for {share[bit]:.0%} of all images,\n{top}", va="center", fontsize=9)
         best = on[np.argsort(-z[on, bit])][:_IMAGES]
         for position, axes in enumerate(row[1:]):
             axes.axis("off")
