@@ -8,7 +8,7 @@ DEMO := runs/demo
 .PHONY: demo test lint format slow bench clean
 
 demo: .venv/demo-installed
-	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/keras-htaf train icbm --data digits --out $(DEMO)
+	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/keras-htaf train icbm --data digits --out $(DEMO) --overwrite
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/keras-htaf export $(DEMO)/model.keras $(DEMO)/saved_model
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python tools/check_saved_model.py $(DEMO)/saved_model $(DEMO)/predictions.npz
 

@@ -1,4 +1,4 @@
-"""Activity regularizers for layers of bits."""
+"""Penalties on batches of bits."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ class BitDiversity(keras.regularizers.Regularizer):
     The first term is 0 when each bit is on for half of the samples and 1 when all are dead or
     always on; the second is 0 when no two bits are correlated. A bit that does not vary in the
     batch has no correlation, and is left to the first term.
+
+    Add it with `keras_htaf.layers.ActivityPenalty`, or through `models.icbm(bit_regularizer=...)`.
+    As a layer's `activity_regularizer` newer versions of Keras divide it by the batch size.
 
     Args:
         usage: Non-negative float, weight of the first term. Default 0.1.

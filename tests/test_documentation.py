@@ -22,11 +22,14 @@ MODULES = [
 ]
 
 
-def test_readme_example(capsys):
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_readme_examples(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     keras.utils.set_random_seed(0)
     scope = {}
-    exec(block, scope)
+    for block in blocks:
+        exec(block, scope)
+    assert set(np.unique(scope["bits"])) == {0.0, 1.0}
     x_test, y_test = scope["x_test"].reshape(-1, 64), scope["y_test"]
     _, accuracy = keras_htaf.harden(scope["model"]).evaluate(x_test, y_test, verbose=0)
     assert accuracy > 0.93
@@ -40,3 +43,12 @@ def test_docstring_examples(name, tmp_path):
         module, extraglobs=names, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     )
     assert result.failed == 0
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")], ids=str
+)
+def test_links_lead_somewhere(page):
+    page = ROOT / page
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from support import to_numpy
 
-from keras_htaf import harden, load_model, soften
+from keras_htaf import harden, load_model, ops, soften
 from keras_htaf.hardening import observe_steps, step_layers
 from keras_htaf.layers import HTAF, Heaviside, Sign
 
@@ -237,6 +237,34 @@ def test_errors(function):
     model(X)
     with pytest.raises(ValueError, match="cannot be rebuilt from its config"):
         function(model)
+
+
+NODES = {
+    "smooth": lambda x: ops.htaf(x, 4.0),
+    "hard": lambda x: ops.sign(x) + ops.heaviside(x, "atan"),
+}
+
+
+@pytest.mark.parametrize(("forward", "function"), [("smooth", harden), ("hard", soften)])
+def test_functions_cannot_change_their_mode(forward, function):
+    inputs = keras.Input((5,))
+    node = keras.Model(inputs, HTAF()(NODES[forward](inputs)))
+    activation = {"smooth": ops.htaf, "hard": ops.heaviside}[forward]
+    dense = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2, activation), HTAF()])
+    for model in (node, dense):
+        with pytest.raises(ValueError, match=f"always {forward} and cannot be made"):
+            function(model)
+        other = soften if function is harden else harden
+        assert len(step_layers(other(model))) == 1
+
+
+def test_what_cannot_be_compiled_again_warns():
+    model = make(sequential)
+    model.compile("sgd", lambda y, z: keras.ops.mean(z))
+    with pytest.warns(UserWarning, match="is not compiled"):
+        hard = harden(model)
+    assert not hard.compiled
+    assert hard.predict(X, verbose=0).shape == (16, 8)
 
 
 def test_observe_steps_leaves_nothing_behind():

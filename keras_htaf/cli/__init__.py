@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 
@@ -13,4 +14,6 @@ def main() -> None:
         if error.name not in ("typer", "rich"):
             raise
         sys.exit('The command needs its extra packages: pip install "keras-htaf[cli]"')
+    # TensorFlow warns of retracing where models are evaluated one after the other, as they must be.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     app()

@@ -39,8 +39,12 @@ def _plain_errors() -> Iterator[None]:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
+        typer.echo("\ninterrupted; the same command with --resume goes on from here", err=True)
         raise typer.Exit(130) from None
+
+
+def _file(model: Path) -> Path:
+    return model / "model.keras" if model.is_dir() else model
 
 
 @train.command("icbm")
@@ -63,7 +67,8 @@ def train_icbm(
         int, typer.Option(min=1, help="Channels of the backbone's first stage.")
     ] = Settings.width,
     alpha: Annotated[
-        tuple[float, float], typer.Option(help="HTAF's sharpness, first and last.")
+        tuple[float, float],
+        typer.Option(help="HTAF's sharpness, first and last.", metavar="FIRST LAST"),
     ] = (Settings.alpha_start, Settings.alpha_end),
     beta: Annotated[float, typer.Option(help="HTAF's tail rate.")] = Settings.beta,
     concept_dropout: Annotated[
@@ -77,13 +82,17 @@ def train_icbm(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted run in --out stopped.")
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run that is in --out.")
+    ] = False,
 ) -> None:
     """Train an implicit concept bottleneck model, and the baselines it must be compared with."""
     with _plain_errors():
         from keras_htaf.cli.experiment import run
 
+        own_arrays = data.endswith(".npz")
         settings = Settings(
-            data=data,
+            data=str(Path(data).absolute()) if own_arrays else data,
             data_dir=data_dir,
             epochs=epochs,
             concepts=concepts,
@@ -99,12 +108,12 @@ def train_icbm(
             augment=augment,
             normalize=normalize,
         )
-        run(settings, out, resume=resume)
+        run(settings, out, resume=resume, overwrite=overwrite)
 
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A .keras file.")],
+    model: Annotated[Path, typer.Argument(help="A .keras file, or the folder of a run.")],
     data: Annotated[
         str | None, typer.Option(help="As for training; default: what the model was trained on.")
     ] = None,
@@ -117,12 +126,12 @@ def evaluate(
     with _plain_errors():
         from keras_htaf.cli.evaluation import evaluate_file
 
-        evaluate_file(model, data, data_dir, normalize)
+        evaluate_file(_file(model), data, data_dir, normalize)
 
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="A .keras file.")],
+    model: Annotated[Path, typer.Argument(help="A .keras file, or the folder of a run.")],
     path: Annotated[Path, typer.Argument(help="Folder to write.")],
     format: Annotated[str, typer.Option(help="tf_saved_model.")] = "tf_saved_model",
     smooth: Annotated[bool, typer.Option("--smooth", help="Keep smooth steps.")] = False,
@@ -137,6 +146,7 @@ def export(
         from keras_htaf.export import export as write
         from keras_htaf.hardening import has_steps
 
+        model = _file(model)
         loaded = load_model(model)
         run = runfile.read(model.parent) if preprocessing else None
         before = None if run is None else run[1].layer()

@@ -56,8 +56,10 @@ def evaluate_file(
     else:
         decisions = decide(model.predict(x, batch_size=256, verbose=0))
         measured = {"accuracy": float(np.mean(decisions == y))}
-    table = Table("", f"{data} test", title=str(model_file))
+    console = Console()
+    console.print(str(model_file), soft_wrap=True)
+    table = Table("", f"{data}, test part")
     for name, value in measured.items():
         table.add_row(name.replace("_", " "), f"{value:.2%}")
-    Console().print(table)
+    console.print(table)
     return measured

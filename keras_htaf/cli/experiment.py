@@ -23,7 +23,7 @@ _OUTPUTS = ("model.keras", "dense.keras", "metrics.json", "predictions.npz")
 _PICTURES = ("curves.png", "concepts.png")
 
 
-def run(settings: Settings, out: Path, resume: bool = False) -> dict:
+def run(settings: Settings, out: Path, resume: bool = False, overwrite: bool = False) -> dict:
     """Train, evaluate and picture an ICBM and its baselines.
 
     Nothing is written, and nothing of an earlier run removed, before the settings, the data and
@@ -34,6 +34,7 @@ def run(settings: Settings, out: Path, resume: bool = False) -> dict:
         out: Folder for model.keras (smooth steps, to be hardened or exported), dense.keras,
             metrics.json, run.json, predictions.npz, curves.png and concepts.png.
         resume: Whether to go on where an interrupted run stopped.
+        overwrite: Whether a run that is in `out` may be replaced.
 
     Returns:
         What metrics.json holds.
@@ -44,6 +45,11 @@ def run(settings: Settings, out: Path, resume: bool = False) -> dict:
         RuntimeError: If the training diverges.
     """
     out = check_writable(out)
+    if (out / runfile.NAME).exists() and not (resume or overwrite):
+        raise ValueError(
+            f"{str(out)!r} holds a run. Go on with it by --resume, replace it by --overwrite, or "
+            "choose another --out."
+        )
     dataset = datasets.load(
         settings.data, settings.data_dir, seed=settings.seed, normalize=settings.normalize
     )

@@ -64,17 +64,19 @@ def concepts(path: Path, model: keras.Model, dataset: datasets.Dataset, limit: i
     grid = figure.subplots(
         len(most_used), _IMAGES + 1, squeeze=False, width_ratios=[3.2] + [1] * _IMAGES
     )
-    figure.suptitle("the images that switch a bit on most strongly")
+    figure.suptitle(
+        "the test images that switch a bit on most strongly, "
+        f"for the {len(most_used)} bits whose share of images is closest to one half"
+    )
     for row, bit in zip(grid, most_used, strict=True):
         on = np.flatnonzero(z[:, bit] > 0)
-        rates = [
-            (z[y == c, bit] > 0).mean() if (y == c).any() else 0 for c in range(dataset.num_classes)
-        ]
-        top = ", ".join(
-            f"{rates[c]:.0%} of {dataset.class_names[c]}" for c in np.argsort(rates)[::-1][:3]
-        )
+        # A class is named where nine in ten of its images agree on the bit.
+        rates = [(c, (z[y == c, bit] > 0).mean()) for c in np.unique(y)]
+        always = " ".join(dataset.class_names[c] for c, rate in rates if rate >= 0.9)
+        never = " ".join(dataset.class_names[c] for c, rate in rates if rate <= 0.1)
         row[0].axis("off")
-        row[0].text(0, 0.5, f"bit {bit}: on for {share[bit]:.0%} of all images,\n{top}", va="center", fontsize=9)
+        caption = f"bit {bit}: on for {share[bit]:.0%}\non: {always}\noff: {never}"
+        row[0].text(0, 0.5, caption, va="center", fontsize=9)
         best = on[np.argsort(-z[on, bit])][:_IMAGES]
         for position, axes in enumerate(row[1:]):
             axes.axis("off")

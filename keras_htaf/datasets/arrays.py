@@ -140,4 +140,10 @@ def _check_same_scale(part: str, white: float | None, train_white: float | None)
 
 
 def _class_names(y: np.ndarray) -> tuple[str, ...]:
+    y = np.asarray(y)
+    if y.size and y.dtype.kind in "iuf" and y.min() > 0:
+        raise ValueError(
+            f"The smallest label is {y.min()}; expected classes numbered from 0. Subtract it: "
+            "y - y.min()."
+        )
     return tuple(str(i) for i in range(int(y.max()) + 1))

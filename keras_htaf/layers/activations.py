@@ -28,7 +28,8 @@ class Step(keras.layers.Layer):
     """Base of the step activations: a surrogate, a forward mode and a sharpness weight.
 
     The sharpness is a weight, so that a callback can anneal it while a compiled training step
-    runs, and so that it is saved with the model. It is float32 under every dtype policy.
+    runs, and so that it is saved with the model. It is float32 under every dtype policy. A step can
+    be another layer's `activation`; give each layer its own, since Keras saves a layer once.
 
     Args:
         surrogate: A `keras_htaf.surrogates` object or name.

@@ -7,7 +7,7 @@ from numbers import Integral
 import keras
 from keras import layers
 
-from keras_htaf.layers import HTAF
+from keras_htaf.layers import HTAF, ActivityPenalty
 from keras_htaf.models.backbones import small_cnn
 
 
@@ -50,14 +50,14 @@ def icbm(
         normalization: `"batch"` (default) normalises the concept logits over the batch, so that
             the bits start balanced; `None` leaves them as they are.
         concept_dropout: Share of concepts that are dropped in training. Default 0.
-        bit_regularizer: Activity regularizer of the bits, for example
+        bit_regularizer: Penalty on each batch of bits, for example
             `keras_htaf.regularizers.BitDiversity()`. Default none.
         name: Name of the model.
 
     Returns:
         A functional model from images to class logits of shape (batch, num_classes), with the
         layers `backbone`'s own name, "concept_pool", "concept_logits", "concept_norm", "concepts"
-        (the bits), "concept_dropout" and "head".
+        (the bits), "concept_penalty", "concept_dropout" (where asked for) and "head".
 
     Raises:
         ValueError: If an argument is out of range, or the backbone's output is neither feature
@@ -81,11 +81,10 @@ def icbm(
         raise ValueError(f"Received normalization={normalization!r}. Expected 'batch' or None.")
 
     given = isinstance(activation, keras.layers.Layer)
-    if given and (bit_regularizer is not None or activation.name != "concepts"):
+    if given and activation.name != "concepts":
         raise ValueError(
-            f"Received the layer {activation.name!r} as activation"
-            + (" together with a bit_regularizer" if bit_regularizer is not None else "")
-            + '. Expected one made with name="concepts" and, if wanted, activity_regularizer=...'
+            f"Received the layer {activation.name!r} as activation. Expected one made with "
+            'name="concepts".'
         )
 
     backbone = _resolve(backbone, input_shape)
@@ -97,14 +96,12 @@ def icbm(
     if normalization == "batch":
         z = layers.BatchNormalization(momentum=0.9, name="concept_norm")(z)
     if activation == "htaf":
-        activation = HTAF(
-            alpha, beta, forward, activity_regularizer=bit_regularizer, name="concepts"
-        )
+        activation = HTAF(alpha, beta, forward, name="concepts")
     elif not given:
-        activation = layers.Activation(
-            activation, activity_regularizer=bit_regularizer, name="concepts"
-        )
+        activation = layers.Activation(activation, name="concepts")
     h = activation(z)
+    if bit_regularizer is not None:
+        h = ActivityPenalty(bit_regularizer, name="concept_penalty")(h)
     if concept_dropout:
         h = layers.Dropout(concept_dropout, name="concept_dropout")(h)
     logits = layers.Dense(num_classes, dtype="float32", name="head")(h)

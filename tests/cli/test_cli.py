@@ -154,6 +154,22 @@ def test_evaluate_uses_the_preprocessing_of_the_training(tmp_path):
     assert "no steps" in command("export", tmp_path / "dense.keras", tmp_path / "dense_model")
 
 
+def test_a_run_is_not_replaced_unasked(finished):
+    before = contents(finished)
+    text = command("train", "icbm", "--out", finished, *SMALL, code=2)
+    assert "--resume" in text
+    assert "--overwrite" in text
+    assert contents(finished) == before
+
+
+def test_a_run_is_replaced_if_asked(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "metrics.json").write_text("of another run")
+    command("train", "icbm", "--out", tmp_path, "--overwrite", "--epochs", 1, *SMALL)
+    assert "icbm_hard" in json.loads((tmp_path / "metrics.json").read_text())
+    assert "hard accuracy" in command("evaluate", tmp_path)
+
+
 def test_a_training_that_diverges_keeps_the_last_good_model(tmp_path):
     arguments = ("--epochs", 3, "--learning-rate", 1e30, *SMALL)
     assert "diverged" in command("train", "icbm", "--out", tmp_path, *arguments, code=2)
@@ -208,8 +224,8 @@ def test_bad_arguments_leave_everything_as_it_was(finished, tmp_path, arguments,
     assert words in command("train", "icbm", "--out", tmp_path / "out", *arguments, *SMALL, code=2)
     assert not list(tmp_path.iterdir())
     before = contents(finished)
-    for resume in ([], ["--resume"]):
-        command("train", "icbm", "--out", finished, *arguments, *resume, *SMALL, code=2)
+    for how in ([], ["--resume"], ["--overwrite"]):
+        command("train", "icbm", "--out", finished, *arguments, *how, *SMALL, code=2)
     assert contents(finished) == before
 
 
@@ -224,6 +240,7 @@ def test_unwritable_folder(tmp_path):
     [
         (lambda x, y: (np.where(np.arange(x.size).reshape(x.shape) == 70, np.nan, x), y), "NaN"),
         (lambda x, y: (x, y - 1), "label"),
+        (lambda x, y: (x, y + 1), "numbered from 0"),
         (lambda x, y: (x[:, :, 0, 0], y), "shape"),
         (lambda x, y: (x[:-1], y), "label"),
     ],

@@ -98,11 +98,21 @@ def test_gradient_in_plain_tensorflow(exported, name):
     np.testing.assert_allclose(found["gradient"], expected, atol=1e-5, rtol=1e-3)
 
 
-def test_nothing_is_half_written(tmp_path, monkeypatch):
-    """A writer that fails after its first file leaves the old artifact and nothing else."""
+@pytest.fixture
+def old_artifact(tmp_path):
     path = tmp_path / "artifact"
-    path.mkdir()
-    (path / "old").write_text("old")
+    (path / "variables").mkdir(parents=True)
+    (path / "saved_model.pb").write_text("old")
+    return path
+
+
+def contents(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+def test_nothing_is_half_written(tmp_path, old_artifact, monkeypatch):
+    """A writer that fails after its first file leaves the old artifact and nothing else."""
+    before = contents(tmp_path)
 
     def failing(self, target, **kwargs):
         target.mkdir()
@@ -117,11 +127,9 @@ def test_nothing_is_half_written(tmp_path, monkeypatch):
         model = keras.Sequential([keras.Input((2,)), HTAF()])
         expected = pytest.raises(OSError, match="disk full")
     with expected:
-        export(model, path)
-    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == [
-        "artifact",
-        "artifact/old",
-    ]
+        export(model, old_artifact)
+    assert contents(tmp_path) == before
+    assert (old_artifact / "saved_model.pb").read_text() == "old"
 
 
 @keras.saving.register_keras_serializable("test_saved_model")
@@ -139,14 +147,22 @@ def test_no_folder_can_be_made(tmp_path):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="the rule is the same, the others are slower")
-def test_old_artifact_is_replaced(tmp_path):
-    path = tmp_path / "artifact"
-    path.mkdir()
-    (path / "old").write_text("old")
-    export(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]), path)  # no steps: fine
-    assert (path / "saved_model.pb").is_file()
-    assert not (path / "old").exists()
+def test_old_artifact_is_replaced(tmp_path, old_artifact):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])  # no steps: fine
+    export(model, old_artifact)
+    assert (old_artifact / "saved_model.pb").read_bytes() != b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["artifact"]
+
+
+@pytest.mark.parametrize("other", ["file", "folder"])
+def test_other_things_are_not_replaced(tmp_path, other):
+    path = tmp_path / "thesis"
+    (path if other == "file" else path / "chapter").parent.mkdir(exist_ok=True)
+    (path if other == "file" else path / "chapter").write_text("years of work")
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="exists and is no SavedModel"):
+        export(keras.Sequential([keras.Input((2,)), HTAF()]), path)
+    assert contents(tmp_path) == before
 
 
 def test_errors(tmp_path, monkeypatch):

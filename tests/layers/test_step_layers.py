@@ -108,8 +108,7 @@ class TestSignOfASignSlope(Signs, LayerCase):
         return x * (1 - np.tanh(2.0 * x) ** 2)
 
 
-@pytest.mark.parametrize("layer", [Heaviside, Sign])
-@pytest.mark.parametrize("forward", ["smooth", "hard"])
+@pytest.mark.parametrize(("layer", "forward"), [(Heaviside, "smooth"), (Sign, "hard")])
 @pytest.mark.parametrize("surrogate", ALL_SURROGATES, ids=repr)
 def test_every_surrogate_trains_its_sharpness(layer, forward, surrogate):
     """The gradient for the sharpness is the smooth step's, by finite differences."""
