@@ -138,5 +138,10 @@ class AnnealSharpness(keras.callbacks.Callback):
         # Through self.model each time: on JAX that is what makes `fit` read the weights anew.
         for layer in step_layers(self.model):
             if self.layers is None or layer.name in self.layers:
+                if layer.sharpness is None:
+                    raise ValueError(
+                        f"Step {layer.name!r} has no sharpness yet, since per_channel=True makes "
+                        "it wait for its input. Call the model on a batch of data before fit."
+                    )
                 layer.sharpness.assign(np.full(layer.sharpness.shape, value, "float32"))
         self._current = value

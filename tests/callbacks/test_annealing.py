@@ -227,3 +227,14 @@ def test_model_without_steps():
     model = make_model(keras.layers.ReLU())
     with pytest.raises(ValueError, match="nothing to anneal"):
         model.fit(X, Y, verbose=0, callbacks=[AnnealSharpness()])
+
+
+def test_per_channel_step_as_an_activation():
+    step = HTAF(per_channel=True, name="step")
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation=step)])
+    model.compile("sgd", "mse")
+    model(np.ones((2, 4)))  # on TensorFlow the step has no weight before, and annealing says so
+    model.fit(
+        np.ones((8, 4)), np.ones((8, 3)), epochs=2, verbose=0, callbacks=[AnnealSharpness(2, 8)]
+    )
+    np.testing.assert_array_equal(to_numpy(step.sharpness), [8.0, 8.0, 8.0])
