@@ -6,6 +6,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import runpy
 from pathlib import Path
 
 import keras
@@ -33,6 +34,13 @@ def test_readme_examples(tmp_path, monkeypatch):
     x_test, y_test = scope["x_test"].reshape(-1, 64), scope["y_test"]
     _, accuracy = keras_htaf.harden(scope["model"]).evaluate(x_test, y_test, verbose=0)
     assert accuracy > 0.93
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("examples/*.py")), ids=lambda f: f.name)
+def test_example(file, capsys):
+    runpy.run_path(str(file))
+    accuracy = re.search(r"exact steps on the test part: ([\d.]+)%", capsys.readouterr().out)
+    assert float(accuracy[1]) > 93
 
 
 @pytest.mark.parametrize("name", MODULES)

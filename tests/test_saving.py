@@ -285,7 +285,7 @@ HOSTILE = {
     "Lambda without module": {"class_name": "Lambda", "config": {"function": lambda_code()}},
     "code": lambda_code(),
     "code posing as registered": {**lambda_code(), "registered_name": "keras_htaf>HTAF"},
-    "saved model": instance("TFSMLayer", "keras.layers", filepath="/tmp/x"),
+    "saved model": instance("TFSMLayer", "keras.layers", filepath="elsewhere"),
     "torch pickle": instance("TorchModuleWrapper", "keras.layers"),
     "type spec": {**instance("__typespec__", "keras.utils"), "spec_name": "get_file"},
     "download": function("get_file", "keras.utils"),
@@ -297,7 +297,7 @@ HOSTILE = {
         "enable_unsafe_deserialization", "keras.src.saving.serialization_lib"
     ),
     "application": function("MobileNet", "keras.applications.mobilenet"),
-    "callback": instance("BackupAndRestore", "keras.callbacks", backup_dir="/tmp/x"),
+    "callback": instance("BackupAndRestore", "keras.callbacks", backup_dir="elsewhere"),
     "export archive": instance("ExportArchive", "keras.export"),
     "file editor": function("KerasFileEditor", "keras.saving"),
     "constructor as function": function("TFSMLayer", "keras.layers"),

@@ -115,6 +115,8 @@ def _differentiable(forward, x, alpha, beta):
     def run(x, alpha, beta):
         def gradient(g):
             gx = _backward(g, x, alpha, beta)
+            if alpha.shape.rank != 0 or beta.shape.rank != 0:
+                gx = _sum_to(gx, x)  # a parameter may be larger than x
             return (gx, *(_backward_parameters(g, x, alpha, beta) if wanted else (None, None)))
 
         # A tape would else also record, and keep the intermediates of, what the kernel does.

@@ -65,7 +65,9 @@ class _HTAF(torch.autograd.Function):
             # x * slope has the limit 0 at infinite x, where the product would be NaN.
             gbeta = torch.where(q == 0, q, wide * gx) / beta
             gbeta = gbeta.sum_to_size(beta.shape).to(beta.dtype)
-        return gx.to(x.dtype) if ctx.needs_input_grad[0] else None, galpha, gbeta
+        # A parameter may be larger than x.
+        gx = gx.sum_to_size(x.shape).to(x.dtype) if ctx.needs_input_grad[0] else None
+        return gx, galpha, gbeta
 
 
 def htaf(x, alpha, beta):

@@ -29,14 +29,7 @@ def _checked(name, value, x):
             raise ValueError(f"Received {name}={value!r}. Expected positive finite numbers.")
     elif isinstance(value, (np.ndarray, np.generic)) or not hasattr(value, "shape"):
         return positive(name, value)
-    value = in_precision_of(x, value)
-    shapes = tuple(x.shape), tuple(value.shape)
-    if None not in shapes[0] + shapes[1] and np.broadcast_shapes(*shapes) != shapes[0]:
-        raise ValueError(
-            f"Received {name} of shape {shapes[1]} for x of shape {shapes[0]}. Expected a number, "
-            "or a shape that broadcasts to that of x, such as (channels,)."
-        )
-    return value
+    return in_precision_of(x, value)
 
 
 class StepNode(keras.Operation):
@@ -52,6 +45,14 @@ class StepNode(keras.Operation):
 @_register
 class _HTAF(StepNode):
     forward_mode = "smooth"
+
+    def compute_output_spec(self, x, alpha, beta):
+        spec = super().compute_output_spec(x)
+        shape = spec.shape
+        for parameter in (alpha, beta):
+            other = keras.KerasTensor(tuple(getattr(parameter, "shape", ())))
+            shape = (keras.KerasTensor(shape) + other).shape
+        return keras.KerasTensor(shape, dtype=spec.dtype)
 
     def call(self, x, alpha, beta):
         return htaf(x, alpha, beta)
@@ -86,12 +87,13 @@ def htaf(x, alpha=8.0, beta=0.5):
 
     Args:
         x: Float tensor of any shape (or what converts to one).
-        alpha: Positive sharpness; a number, or a tensor that broadcasts to the shape of `x`.
-            Default 8.
+        alpha: Positive sharpness; a number, or a tensor that broadcasts against `x`, such as one
+            of shape (channels,). Default 8.
         beta: Positive rate of the tail, in 1 / units of `x`; as `alpha`. Default 0.5.
 
     Returns:
-        Tensor of the shape and dtype of `x`, in [s(-alpha), s(alpha)]; NaN where `x` is NaN.
+        Tensor of the dtype of `x` and the shape of `x` broadcast against the parameters, in
+        [s(-alpha), s(alpha)]; NaN where `x` is NaN.
 
     Raises:
         ValueError: If `alpha` or `beta` is a number that is not positive and finite.

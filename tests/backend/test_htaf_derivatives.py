@@ -237,3 +237,11 @@ def test_tensorflow_unknown_shapes(shape, jit_compile):
         expected = gradient(lambda x, a: htaf(x, a, 0.5), tensor(x), tensor(alpha))
         np.testing.assert_allclose(dx, expected[0], rtol=2e-6)
         np.testing.assert_allclose(dalpha, expected[1], rtol=1e-5)
+
+
+def test_parameters_larger_than_x():
+    x, alpha = tensor(np.array([-1.0, 0.5, 2.0])), tensor(np.array([[2.0], [5.0]]))
+    gx, galpha = gradient(lambda x, alpha: htaf(x, alpha, 0.5), x, alpha)
+    rows = [gradient(lambda x, a=a: htaf(x, a, 0.5), x) for a in (2.0, 5.0)]
+    np.testing.assert_allclose(gx, np.sum(rows, axis=0), rtol=1e-5)
+    assert galpha.shape == (2, 1)
