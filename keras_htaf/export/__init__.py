@@ -49,8 +49,10 @@ def export(
         raise ValueError(f"Received format={format!r}. Expected one of {sorted(_WRITERS)}.")
     if not isinstance(model, keras.Model) or not model.built:
         raise ValueError(f"Received {model!r}. Expected a built keras.Model.")
-    if hardening.has_steps(model):
-        model = hardening.with_forward(model, "smooth" if smooth else "hard")
+    if smooth and hardening.step_layers(model):
+        model = hardening.with_forward(model, "smooth")
+    elif not smooth and hardening.has_steps(model):
+        model = hardening.with_forward(model, "hard")
     if preprocessing is not None:
         inputs = keras.Input(model.input_shape[1:], name="raw")
         model = keras.Model(inputs, model(preprocessing(inputs)), name=f"{model.name}_on_raw")
