@@ -17,7 +17,8 @@ class BitDiversity(keras.regularizers.Regularizer):
 
     The first term is 0 when each bit is on for half of the samples and 1 when all are dead or
     always on; the second is 0 when no two bits are correlated. A bit that does not vary in the
-    batch has no correlation, and is left to the first term.
+    batch has no correlation, and is left to the first term. (0.01 is added to each bit's sum of
+    squared deviations, so that this holds smoothly.)
 
     Add it with `keras_htaf.layers.ActivityPenalty`, or through `models.icbm(bit_regularizer=...)`.
     As a layer's `activity_regularizer` newer versions of Keras divide it by the batch size.

@@ -1,4 +1,4 @@
-"""The `keras-htaf` command. Nothing heavy is imported before a command runs."""
+"""The `keras-htaf` command. Beyond keras itself, a command imports what it needs when it runs."""
 
 from __future__ import annotations
 

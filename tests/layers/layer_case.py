@@ -116,7 +116,7 @@ class LayerCase:
 
     @FORWARDS
     @pytest.mark.parametrize("trained", [False, True])
-    def test_training_flag_changes_no_number(self, forward, trained):
+    def test_training_flag_changes_rounding_only(self, forward, trained):
         layer = self.make(forward=forward, **{self.trainable: trained})
         one, other = (to_numpy(layer(tensor(X), training=t)) for t in (True, False))
         np.testing.assert_allclose(one, other, atol=1e-6, rtol=0)
