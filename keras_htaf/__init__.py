@@ -28,14 +28,18 @@ from keras_htaf import (
     regularizers,
     surrogates,
 )
+from keras_htaf.calibration import calibrate
+from keras_htaf.diagnosis import diagnose
 from keras_htaf.hardening import harden, soften
 from keras_htaf.saving import load_model
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "calibrate",
     "callbacks",
     "datasets",
+    "diagnose",
     "export",
     "harden",
     "hardening",

@@ -63,7 +63,7 @@ def observe_steps(model: keras.Model) -> Iterator[dict[str, list]]:
     with ExitStack() as stack:
         for layer in step_layers(model):
             outputs = seen.setdefault(layer.path or layer.name, [])
-            stack.enter_context(layer.observed(outputs.append))
+            stack.enter_context(layer.tapped(observer=outputs.append))
         yield seen
 
 

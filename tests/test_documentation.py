@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import keras
@@ -36,8 +37,13 @@ def test_readme_examples(tmp_path, monkeypatch):
     assert accuracy > 0.93
 
 
+QUICK = {"deep_heaviside.py": ["--depth", "4", "--width", "64", "--epochs", "10"]}
+"""Arguments with which an example takes seconds; the others have none."""
+
+
 @pytest.mark.parametrize("file", sorted(ROOT.glob("examples/*.py")), ids=lambda f: f.name)
-def test_example(file, capsys):
+def test_example(file, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(file), *QUICK.get(file.name, [])])
     runpy.run_path(str(file))
     accuracy = re.search(r"exact steps on the test part: ([\d.]+)%", capsys.readouterr().out)
     assert float(accuracy[1]) > 93

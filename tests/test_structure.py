@@ -20,7 +20,8 @@ ORDER = [
     {"ops"},
     {"layers"},
     {"hardening", "regularizers", "files", "datasets"},
-    {"callbacks", "models", "saving"},
+    {"callbacks", "calibration", "models", "saving"},
+    {"diagnosis"},
     {"export"},
     {"cli"},
 ]

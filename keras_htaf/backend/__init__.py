@@ -9,6 +9,7 @@ This package is the only place that imports tensorflow, jax or torch, and it imp
     step(x, sharpness, surrogate, forward, gain)
                                     exactly forward(x, sharpness); backwards
                                     gain * surrogate.derivative(x, sharpness)
+    gradients(loss, tensors)        the gradients of the number loss(*tensors), evaluated eagerly
 
 `portable.py` is the definition they are held equal to, and serves any other Keras backend.
 """
@@ -18,12 +19,12 @@ import keras
 _name = keras.config.backend()
 
 if _name == "tensorflow":
-    from keras_htaf.backend.tensorflow import htaf, htaf_inference, htaf_slope, step
+    from keras_htaf.backend.tensorflow import gradients, htaf, htaf_inference, htaf_slope, step
 elif _name == "jax":
-    from keras_htaf.backend.jax import htaf, htaf_inference, htaf_slope, step
+    from keras_htaf.backend.jax import gradients, htaf, htaf_inference, htaf_slope, step
 elif _name == "torch":
-    from keras_htaf.backend.torch import htaf, htaf_inference, htaf_slope, step
+    from keras_htaf.backend.torch import gradients, htaf, htaf_inference, htaf_slope, step
 else:
-    from keras_htaf.backend.portable import htaf, htaf_inference, htaf_slope, step
+    from keras_htaf.backend.portable import gradients, htaf, htaf_inference, htaf_slope, step
 
-__all__ = ["htaf", "htaf_inference", "htaf_slope", "step"]
+__all__ = ["gradients", "htaf", "htaf_inference", "htaf_slope", "step"]

@@ -12,6 +12,7 @@ Everything is written in two numbers in (0, 1/2], which stay accurate where `1 -
 
 from __future__ import annotations
 
+import keras
 from keras import ops
 
 
@@ -45,3 +46,11 @@ def step(x, sharpness, surrogate, forward, gain):
     finite = ops.where(ops.isfinite(x), x, ops.zeros_like(x))
     passed = (finite - ops.stop_gradient(finite)) * ops.stop_gradient(slope)
     return ops.stop_gradient(forward(x, sharpness)) + passed
+
+
+def gradients(loss, tensors):
+    """`keras.ops` cannot differentiate, so this has no portable form."""
+    raise NotImplementedError(
+        f"Gradients are not available on the Keras backend {keras.config.backend()!r}. Set "
+        "KERAS_BACKEND to tensorflow, jax or torch."
+    )

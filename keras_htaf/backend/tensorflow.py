@@ -143,3 +143,10 @@ def step(x, sharpness, surrogate, forward, gain):
         return forward(x, sharpness), gradient
 
     return run(x, sharpness)
+
+
+def gradients(loss, tensors):
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(tensors)
+        value = loss(*tensors)
+    return tape.gradient(value, tensors, unconnected_gradients=tf.UnconnectedGradients.ZERO)

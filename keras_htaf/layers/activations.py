@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
 
 import keras
@@ -27,9 +28,11 @@ class _Positive(keras.constraints.Constraint):
 class Step(keras.layers.Layer):
     """Base of the step activations: a surrogate, a forward mode and a sharpness weight.
 
-    The sharpness is a weight, so that a callback can anneal it while a compiled training step
-    runs, and so that it is saved with the model. It is float32 under every dtype policy. A step can
-    be another layer's `activation`; give each layer its own, since Keras saves a layer once.
+    A smooth step is G(x / scale), and the slope of both kinds is g(x / scale) / scale. Sharpness
+    and scale are weights, float32 under every dtype policy: a callback anneals the sharpness while
+    a compiled training step runs, `keras_htaf.calibrate` sets the scale (1 until then) in units of
+    the input, and both are saved with the model. A step can be another layer's `activation`; give
+    each layer its own, since Keras saves a layer once.
 
     Args:
         surrogate: A `keras_htaf.surrogates` object or name.
@@ -66,10 +69,13 @@ class Step(keras.layers.Layer):
         self.axis = axis
         self.supports_masking = True
         self._mode_is_saved = False
+        self._taps = []
         self._observers = []
+        self.sharpness = self.scale = None
         # Already here, since Keras builds a step that is another layer's `activation` only when it
         # is first called: too late for a callback that sets it before the first training step.
-        self.sharpness = None if per_channel else self._add_sharpness(())
+        if not per_channel:
+            self._add_numbers(())
 
     def build(self, input_shape):
         if not self.per_channel:
@@ -81,15 +87,23 @@ class Step(keras.layers.Layer):
                 f"axis={self.axis}. Expected that axis to have a known size."
             )
         trailing = len(input_shape) - 1 - self.axis % len(input_shape)
-        self.sharpness = self._add_sharpness((channels,) + (1,) * trailing)
+        self._add_numbers((channels,) + (1,) * trailing)
 
-    def _add_sharpness(self, shape):
-        return self.add_weight(
+    def _add_numbers(self, shape):
+        self.sharpness = self.add_weight(
             name="sharpness",
             shape=shape,
             initializer=keras.initializers.Constant(self.surrogate.sharpness),
             trainable=self.trainable_sharpness,
             constraint=_Positive() if self.trainable_sharpness else None,
+            dtype="float32",
+            autocast=False,
+        )
+        self.scale = self.add_weight(
+            name="scale",
+            shape=(),
+            initializer="ones",
+            trainable=False,
             dtype="float32",
             autocast=False,
         )
@@ -115,23 +129,33 @@ class Step(keras.layers.Layer):
             if mode not in range(len(FORWARDS)):
                 raise ValueError(f"The file gives step {self.name!r} the forward mode {mode}.")
             self.set_forward(FORWARDS[mode])
-        sharpness = np.array(store["0"]) if "0" in store else np.ones(())
-        if not np.all((sharpness > 0) & np.isfinite(sharpness)):
-            raise ValueError(
-                f"The file gives step {self.name!r} the sharpness {sharpness}. Expected positive "
-                "finite numbers."
-            )
+        for name, key in (("sharpness", "0"), ("scale", "1")):
+            value = np.array(store[key]) if key in store else np.ones(())
+            if not np.all((value > 0) & np.isfinite(value)):
+                raise ValueError(
+                    f"The file gives step {self.name!r} the {name} {value}. Expected positive "
+                    "finite numbers."
+                )
         super().load_own_variables(store)
 
     def call(self, inputs, training=None):
         if not keras.backend.is_float_dtype(inputs.dtype):  # Keras itself casts floats only
             inputs = ops.cast(inputs, self.compute_dtype)
+        for tap in self._taps:
+            inputs = tap(inputs)
         # `training` never chooses between smooth and exact, only how a number is computed (see
         # `backend.htaf_inference`): the results agree to rounding.
-        outputs = self._call(inputs, bool(training))
+        outputs = self._call(self._scaled(inputs), bool(training))
+        outputs = ops.cast(outputs, inputs.dtype)
         for observer in self._observers:
             observer(outputs)
         return outputs
+
+    def _scaled(self, x):
+        # In float16 a small pre-activation would become 0, a tie, when it is divided.
+        if keras.backend.standardize_dtype(x.dtype) == "float16":
+            x = ops.cast(x, "float32")
+        return x / ops.cast(self.scale, x.dtype)
 
     def _call(self, inputs, training):
         sharpness = ops.convert_to_tensor(self.sharpness)
@@ -149,13 +173,23 @@ class Step(keras.layers.Layer):
         return self._hard(x, sharpness)
 
     @contextmanager
-    def observed(self, observer):
-        """Within the context, hand each output of the layer to `observer` as well."""
-        self._observers.append(observer)
+    def tapped(self, tap: Callable | None = None, observer: Callable | None = None):
+        """Within the context, look at what the layer receives and gives when it is called eagerly.
+
+        Args:
+            tap: Function of each input, in units of the layer before; what it returns, such as the
+                input itself, is what the step receives. It may assign the scale.
+            observer: Function of each output.
+        """
+        hooks = [(self._taps, tap), (self._observers, observer)]
+        hooks = [(place, hook) for place, hook in hooks if hook is not None]
+        for place, hook in hooks:
+            place.append(hook)
         try:
             yield
         finally:
-            self._observers.remove(observer)
+            for place, hook in hooks:
+                place.remove(hook)
 
     def _risen(self, bit):
         """The smooth step, given the surrogate's smooth bit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_htaf import backend
@@ -95,6 +96,38 @@ class Surrogate:
     def area(self) -> float:
         """The integral of g at the surrogate's own sharpness, after normalisation."""
         return float(self._area(self.sharpness) * self._scale(self.sharpness))
+
+    def width(self, share: float = 0.5, sharpness: float | None = None) -> float:
+        """Half-width d of the interval [-d, d] that holds `share` of the slope's area.
+
+        Args:
+            share: Above 0 and below 1. Default 0.5.
+            sharpness: Number; default: the surrogate's own.
+
+        Returns:
+            A float in units of the input; infinite for a slope of infinite area.
+
+        Raises:
+            ValueError: If `share` is out of range.
+
+        Example:
+
+        >>> round(keras_htaf.surrogates.Triangle().width(0.75), 4)
+        0.5
+        """
+        if not 0 < share < 1:
+            raise ValueError(f"Received share={share!r}. Expected a number above 0 and below 1.")
+        s = self.sharpness if sharpness is None else positive("sharpness", sharpness)
+        held = share * self._area(s) / 2.0
+        if not math.isfinite(held):
+            return math.inf
+        # Widths differ by orders of magnitude between slopes and sharpnesses: a fine grid of ratios
+        # for the first crossing (SwishSign is not monotonic), then interpolation within its cell.
+        d = np.append(0.0, np.geomspace(1e-6, 1e6, 8001)) * (self._area(s) / self._peak(s))
+        area = ops.convert_to_numpy(self._odd(ops.convert_to_tensor(d, "float32"), s))
+        held = min(held, area.max())  # of which the last digits may be lost
+        i = int(np.argmax(area >= held))
+        return float(np.interp(held, area[i - 1 : i + 1], d[i - 1 : i + 1]))
 
     @property
     def sign_gain(self) -> float:

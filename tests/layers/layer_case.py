@@ -14,10 +14,10 @@ FORWARDS = pytest.mark.parametrize("forward", ["smooth", "hard"])
 
 def derivatives(layer, x=X, upstream=UPSTREAM):
     """Gradients of sum(layer(x) * upstream) for x and for the sharpness."""
-    trained = layer.trainable_sharpness
+    trained, scale = layer.trainable_sharpness, tensor(to_numpy(layer.scale))
 
     def call(x, sharpness):
-        weights = ([sharpness], []) if trained else ([], [sharpness])
+        weights = ([sharpness], [scale]) if trained else ([], [sharpness, scale])
         return layer.stateless_call(*weights, x)[0]
 
     return gradient(call, tensor(x), tensor(to_numpy(layer.sharpness)), upstream=upstream)
@@ -197,6 +197,123 @@ class LayerCase:
         gx, gs = derivatives(layer, rounded, np.ones_like(X))
         np.testing.assert_allclose(gx, self.slope(rounded), atol=8e-3 * self.slope(0.0), rtol=8e-3)
         assert np.isfinite(gs).all()
+
+    @FORWARDS
+    @pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
+    @pytest.mark.parametrize("trained", [False, True])
+    def test_scale(self, forward, scale, trained):
+        """G(x / scale), or the exact step; backwards g(x / scale) / scale."""
+        layer = self.make(forward=forward, **{self.trainable: trained})
+        assert float(to_numpy(layer.scale)) == 1
+        assert dtype_of(layer.scale) == "float32"
+        assert not any(weight is layer.scale for weight in layer.trainable_weights)
+        layer.scale.assign(scale)
+        x = X / np.float32(scale)
+        y = to_numpy(layer(tensor(X)))
+        expected = self.smooth(x) if forward == "smooth" else self.exact(X)
+        np.testing.assert_allclose(y, expected, atol=1e-6)
+        gx, gs = derivatives(layer)
+        np.testing.assert_allclose(gx, self.slope(x) / scale * UPSTREAM, atol=4e-6 / scale)
+        if trained:
+            expected = np.sum(self.sharpness_derivative(x) * UPSTREAM)
+            np.testing.assert_allclose(gs, expected, rtol=1e-3, atol=1e-6)
+
+    @FORWARDS
+    def test_scale_per_channel(self, forward):
+        """One scale for the layer beside a sharpness for each channel."""
+        layer = self.make(forward=forward, per_channel=True)
+        assert tuple(layer.scale.shape) == ()
+        assert len(layer.weights) == 2
+        layer.scale.assign(2.5)
+        gx, _ = derivatives(layer)
+        np.testing.assert_allclose(gx, self.slope(X / 2.5) / 2.5 * UPSTREAM, atol=2e-6)
+
+    @pytest.mark.parametrize("policy", ["float16", "mixed_float16", "mixed_bfloat16", "float32"])
+    def test_hard_is_exact_at_any_scale(self, policy):
+        """Also where x / scale would be 0 in x's own precision."""
+        least = 6e-8 if "16" in policy and "b" not in policy else 1e-30
+        x = np.array([[1, -1, 3, -3, 1000, -1000]]) * least
+        layer = self.make(forward="hard", dtype=policy)
+        for scale in (1e-4, 1.0, 3e4):
+            layer.scale.assign(scale)
+            y = layer(tensor(x, policy.removeprefix("mixed_")))
+            assert dtype_of(y) == policy.removeprefix("mixed_")
+            np.testing.assert_array_equal(to_numpy(y), self.exact(x))
+
+    @FORWARDS
+    def test_scale_is_saved(self, forward, tmp_path):
+        model = keras.Sequential([keras.Input((6,)), self.layer(**self.arguments, forward=forward)])
+        model.layers[0].scale.assign(2.5)
+        model.save(tmp_path / "model.keras")
+        again = load_model(tmp_path / "model.keras")
+        assert float(to_numpy(again.layers[0].scale)) == 2.5
+        np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
+
+    @pytest.mark.parametrize("wrong", [0.0, -1.0, np.nan, np.inf])
+    @pytest.mark.parametrize("name", ["sharpness", "scale"])
+    def test_wrong_numbers_are_not_loaded(self, name, wrong):
+        layer, store = self.make(), {}
+        layer.save_own_variables(store)
+        store["01"[name == "scale"]] = np.array(wrong, "float32")
+        with pytest.raises(ValueError, match=f"gives step '{layer.name}' the {name} "):
+            layer.load_own_variables(store)
+
+    @FORWARDS
+    def test_tapped(self, forward):
+        """A tap sees inputs, in units of the layer before; it may replace them or set the scale."""
+        layer = self.make(forward=forward)
+        layer.scale.assign(2.0)
+        received, given = [], []
+
+        def shifted(x):
+            received.append(to_numpy(x))
+            layer.scale.assign(4.0)
+            return x + 0.5
+
+        before = to_numpy(layer(tensor(X)))
+        layer.scale.assign(2.0)
+        with layer.tapped(shifted, given.append):
+            y = to_numpy(layer(tensor(X)))
+        expected = (self.smooth if forward == "smooth" else self.exact)(X / 4 + 0.125)
+        np.testing.assert_allclose(y, expected, atol=1e-6)
+        np.testing.assert_array_equal(received, [np.float32(X)])
+        np.testing.assert_array_equal([to_numpy(g) for g in given], [y])
+        layer.scale.assign(2.0)
+        np.testing.assert_array_equal(to_numpy(layer(tensor(X))), before)
+        assert (len(received), len(given)) == (1, 1)
+
+    def test_several_taps(self):
+        """Each receives what the one before it gave; either hook may be left out."""
+        layer, seen = self.make(), []
+
+        def adding(number):
+            def tap(x):
+                seen.append(float(to_numpy(x)[0, 0]))
+                return x + number
+
+            return tap
+
+        x = np.zeros((1, 6))
+        with layer.tapped(adding(1.0)), layer.tapped(adding(2.0)), layer.tapped():
+            with layer.tapped(observer=lambda y: seen.append("y")):
+                layer(tensor(x))
+            layer(tensor(x))
+        layer(tensor(x))
+        assert seen == [0.0, 1.0, "y", 0.0, 1.0]
+
+    def test_taps_are_removed_after_an_exception(self):
+        layer, seen = self.make(), []
+
+        def failing(x):
+            seen.append(x)
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError), layer.tapped(failing, seen.append):
+            layer(tensor(X))
+        with pytest.raises(KeyError), layer.tapped(failing, seen.append):
+            raise KeyError
+        assert to_numpy(layer(tensor(X))).shape == X.shape
+        assert len(seen) == 1
 
     def test_masks_pass(self):
         inputs = keras.Input((4, 1))

@@ -11,21 +11,25 @@ import numpy as np
 
 from keras_htaf import harden, load_model
 from keras_htaf.layers import HTAF, Heaviside, Sign
-from keras_htaf.models import icbm, small_cnn
+from keras_htaf.models import deep_heaviside_network, icbm, small_cnn
 
 BACKENDS = ("jax", "tensorflow", "torch")
 X = np.random.default_rng(0).normal(size=(50, 8, 8, 1)).astype("float32")
 
 
 def build():
-    """An ICBM, and beside it a network with the other steps, one of them an `activation`."""
+    """An ICBM, a deep network, and a network with the other steps, one of them an `activation`."""
     inputs = keras.Input((8, 8, 1))
     backbone = small_cnn((8, 8, 1), width=4, stages=2)
     logits = icbm(backbone, num_concepts=8, num_classes=5)(inputs)
+    deep = deep_heaviside_network(
+        (4, 4, 1), 5, kind="convolutional", depth=3, width=4, linear_share=0.25, forward="smooth"
+    )
     x = keras.layers.Dense(9)(keras.layers.Flatten()(inputs))
     x = keras.layers.Dense(9, activation=HTAF(3.0, 1.0))(Sign("atan", forward="smooth")(x))
     x = Heaviside("erf", per_channel=True)(keras.layers.Dense(9)(x))
-    model = keras.Model(inputs, [logits, keras.layers.Dense(5)(x)])
+    few = keras.layers.AveragePooling2D(2)(inputs)
+    model = keras.Model(inputs, [logits, keras.layers.Dense(5)(x), deep(few)])
     model.compile("adam", "mse", jit_compile=False)  # else JAX makes torch compile it too
     random = np.random.default_rng(1)
     model.set_weights([w + np.abs(random.normal(0, 0.3, w.shape)) for w in model.get_weights()])
@@ -50,7 +54,8 @@ def load(folder):
         model = load_model(folder / f"{saver}.keras")
         assert model.compiled
         found = outputs(model)
-        np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=f"saved by {saver}")
+        close = {"rtol": 1e-6, "atol": 1e-5, "err_msg": f"saved by {saver}"}
+        np.testing.assert_allclose(found, expected, **close)
         np.testing.assert_array_equal(found.argmax(-1), expected.argmax(-1))
 
 

@@ -92,12 +92,14 @@ def test_any_step_layer(step):
 
 
 def test_dense_twin():
-    """As many parameters, apart from the sharpness, and the same names."""
+    """As many parameters, apart from those of the step, and the same names."""
     binary, dense = small(), small(activation="relu")
     assert names(binary) == names(dense)
-    assert binary.count_params() - len(step_layers(binary)) == dense.count_params()
+    (step,) = step_layers(binary)
+    assert binary.count_params() - step.count_params() == dense.count_params()
     shapes = [tuple(w.shape) for w in dense.weights]
-    assert [tuple(w.shape) for w in binary.weights if w.name != "sharpness"] == shapes
+    names_of_step = {w.name for w in step.weights}
+    assert [tuple(w.shape) for w in binary.weights if w.name not in names_of_step] == shapes
     assert step_layers(dense) == []
     regularized = small(activation="sigmoid", bit_regularizer=BitDiversity())
     regularized(X)

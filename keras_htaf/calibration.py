@@ -1,0 +1,98 @@
+"""Setting the scale of each step from the data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_htaf.hardening import step_layers
+from keras_htaf.layers.activations import Step
+
+
+def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
+    """Sets each step's scale so that its slope's mass lies where the data lie.
+
+    Of the slope g(z / scale) / scale and of the step's inputs z, the interval around the threshold
+    that holds `share` of the one then holds `share` of the other:
+
+        scale = r / d    with r the `share` quantile of |z| and d = surrogate.width(share)
+
+    A slope that is too narrow for its inputs leaves most units without a gradient; one that is too
+    wide passes gradients that say little about the step. The steps are set in the order in which
+    the model computes them, each on what the steps before it already give. Batch normalisation
+    uses the statistics of `x`, as it will in training. Hard steps give the same bits at any scale,
+    so a trained hard model decides as before; a smooth one does not.
+
+    Args:
+        model: A built model with step layers. Only their scales change.
+        x: One batch of inputs, an array or what the model takes; some hundreds of samples suffice.
+        share: Above 0 and below 1. Default 0.5: half of the slope lies where half of the data
+            lie, which suits light and heavy tails alike.
+
+    Returns:
+        The scale of each step, by the layer's path (with "#2" and so on after it where nested
+        models have steps of one path). A step that receives 0 for at least `share` of its inputs,
+        or whose slope has infinite area (`Rectangle(clip=None)`), keeps the one it had.
+
+    Raises:
+        ValueError: If `share` is out of range, the model is not built or has no step layer, or a
+            step receives an input that is not finite.
+
+    Example:
+
+    >>> step = keras_htaf.layers.Sign("atan", name="step")
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), step])
+    >>> scales = calibrate(model, np.random.default_rng(0).normal(size=(64, 4)))
+    >>> scales[step.path] == float(step.scale)
+    True
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"Received share={share!r}. Expected a number above 0 and below 1.")
+    if not model.built:
+        raise ValueError(f"Model {model.name!r} is not built. Call it on data first.")
+    steps = step_layers(model)
+    if not steps:
+        raise ValueError(f"Model {model.name!r} has no step layer, so there is nothing to set.")
+
+    scales: dict[Step, float] = {}
+
+    def setter(layer):
+        def tap(inputs):
+            if layer not in scales:  # a shared step is set at its first call
+                scales[layer] = _scale(layer, inputs, share)
+                layer.scale.assign(scales[layer])
+            return inputs
+
+        return tap
+
+    # What is assigned in a stateless scope, such as moving averages, is dropped at its end.
+    with ExitStack() as stack:
+        for layer in steps:
+            stack.enter_context(layer.tapped(setter(layer)))
+        stack.enter_context(keras.StatelessScope())
+        model(x, training=True)
+    named: dict[str, float] = {}
+    times = Counter()
+    for layer, scale in scales.items():
+        layer.scale.assign(scale)
+        times[layer.path] += 1
+        named[layer.path + (f"#{times[layer.path]}" if times[layer.path] > 1 else "")] = scale
+    return named
+
+
+def _scale(layer: Step, inputs, share: float) -> float:
+    size = np.abs(ops.convert_to_numpy(ops.cast(inputs, "float32")))
+    if not np.isfinite(size).all():
+        raise ValueError(
+            f"Step {layer.name!r} receives inputs that are not finite. Check the data and the "
+            "layers before it."
+        )
+    # Per channel, the mean sharpness: the scale is one number for the layer.
+    sharpness = float(np.mean(ops.convert_to_numpy(layer.sharpness)))
+    width = layer.surrogate.width(share, sharpness)
+    scale = np.float32(np.quantile(size, share) / width)
+    return float(scale if scale >= np.finfo("float32").tiny else layer.scale)

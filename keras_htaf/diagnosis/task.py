@@ -1,0 +1,123 @@
+"""What the labels and the loss ask of a model, and how well its twins do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import losses
+
+from keras_htaf.callbacks.gap import measure_gap
+from keras_htaf.hardening import with_forward
+from keras_htaf.layers.activations import FORWARDS
+
+
+@dataclass(frozen=True)
+class Task:
+    """A loss, its targets and, if the model classifies, the labels that decisions are held to."""
+
+    loss: Callable
+    name: str
+    targets: np.ndarray
+    labels: np.ndarray | None
+    threshold: float
+    """What a single output exceeds for the positive class."""
+
+
+def understand(model: keras.Model, y: np.ndarray, loss, outputs: tuple[int, ...]) -> Task:
+    """The task of a model whose outputs for `len(y)` samples have the shape `outputs`."""
+    if y.ndim == len(outputs) - 1 and outputs[-1] == 1:
+        y = y[..., None]  # or y - outputs would be a square
+    loss = _given(model, loss)
+    labels = _labels(y, _kind(loss), outputs[-1])
+    logits = getattr(loss, "from_logits", None)
+    logits = not _gives_probabilities(model) if logits is None else logits
+    if loss is None:
+        loss = _default(y, labels, outputs, logits)
+    name = getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__)
+    return Task(loss, name, y, labels, 0.0 if logits else 0.5)
+
+
+def scores(model: keras.Model, task: Task, x, batch_size: int) -> dict[str, float]:
+    """How well the model does with smooth and with exact steps; see `Diagnosis.scores`."""
+    twins = [with_forward(model, mode) for mode in FORWARDS]
+    if task.labels is not None:
+        found = measure_gap(*twins, x, task.labels, batch_size, task.threshold)
+        del found["softness"]  # the rows have it for each step
+        return found
+    found = {}
+    for mode, twin in zip(FORWARDS, twins, strict=True):
+        squares = 0.0
+        for begin in range(0, len(x), batch_size):
+            targets = task.targets[begin : begin + batch_size]
+            given = np.asarray(twin.predict_on_batch(x[begin : begin + batch_size]), "float64")
+            if given.shape != targets.shape:  # then the loss knows what to do with them, not we
+                return {}
+            squares += float(np.sum(np.square(given - targets)))
+        found[f"{mode}_mean_squared_error"] = squares / task.targets.size
+    return found
+
+
+def _given(model, loss):
+    """The loss that was given, or that the model is compiled with, or None."""
+    if loss is None and model.compiled:
+        loss = model.loss
+    if isinstance(loss, (list, tuple, dict)) and len(loss) == 1:
+        (loss,) = loss.values() if isinstance(loss, dict) else loss
+    if isinstance(loss, (list, tuple, dict)):
+        raise ValueError(
+            f"Received {len(loss)} losses. Expected one: diagnose a model with a single output, "
+            "or pass loss=."
+        )
+    # Keras's word for the cross-entropy that fits the labels, which is the default here.
+    return None if loss in ("crossentropy", "ce") else losses.get(loss)
+
+
+def _kind(loss) -> str | None:
+    name = getattr(loss, "__name__", type(loss).__name__).replace("_", "").lower()
+    if "crossentropy" in name:
+        return "classification"
+    return "regression" if name.startswith("mean") or name in ("huber", "logcosh") else None
+
+
+def _labels(y, kind, classes):
+    """Class labels from 0, or None if `y` holds targets of a regression."""
+    if kind == "regression" or y.ndim > 2:
+        return None
+    if y.ndim == 2 and y.shape[1] > 1:
+        may_be = kind == "classification" or np.isin(y, (0, 1)).all()
+        one_hot = may_be and y.shape[1] == classes and np.allclose(y.sum(axis=1), 1)
+        return y.argmax(axis=1) if one_hot else None
+    labels = y.reshape(-1)
+    whole = y.dtype.kind in "iub" or (kind == "classification" and np.all(labels % 1 == 0))
+    in_range = labels.min() >= 0 and labels.max() < max(classes, 2)
+    return labels.astype("int64") if whole and in_range else None
+
+
+def _default(y, labels, outputs, logits):
+    if labels is None:
+        if y.shape != outputs:
+            raise ValueError(
+                f"Received y of shape {y.shape} for outputs of shape {outputs}. Expected targets "
+                f"of the outputs' shape, or class labels from 0 to {max(outputs[-1], 2) - 1}, as "
+                "integers or one-hot."
+            )
+        return losses.MeanSquaredError()
+    if outputs[-1] == 1:
+        return losses.BinaryCrossentropy(from_logits=logits)
+    if y.ndim == 2 and y.shape[1] > 1:
+        return losses.CategoricalCrossentropy(from_logits=logits)
+    return losses.SparseCategoricalCrossentropy(from_logits=logits)
+
+
+def _gives_probabilities(model) -> bool:
+    """Whether the last layer is, or has as its activation, a softmax or sigmoid."""
+    last = model
+    while isinstance(last, keras.Model) and last.layers:
+        # Of a functional model, operations too: `keras.ops.softmax` is not a layer.
+        last = getattr(last, "operations", last.layers)[-1]
+    activation = getattr(last, "activation", last)
+    name = getattr(activation, "__name__", type(activation).__name__)
+    return name.lower() in ("softmax", "sigmoid")

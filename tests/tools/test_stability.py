@@ -1,0 +1,72 @@
+"""The stability study: its slopes are matched, and it runs, resumes and reports."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCH = Path(__file__).parents[2] / "tools" / "bench"
+sys.path.insert(0, str(BENCH))
+
+from stability_plan import SLOPES, parts  # noqa: E402 (it lies in the folder just added)
+from stability_report import Results, report  # noqa: E402
+
+
+@pytest.mark.parametrize("name", [name for name in SLOPES if name != "default"])
+@pytest.mark.parametrize("peak", [0.33, 0.5, 2.0])
+def test_slopes_are_matched_in_peak_and_area(name, peak):
+    make, sharpness = SLOPES[name]
+    slope = make(sharpness(peak))
+    assert slope.peak == pytest.approx(peak, rel=1e-5)
+    assert slope.area == pytest.approx(1.0)
+    # What a callback sets while the object keeps its own sharpness is matched, too.
+    other = make(1.0)
+    assert float(other.derivative(0.0, sharpness(peak))) == pytest.approx(peak, rel=1e-5)
+
+
+def test_the_default_slope_is_the_recipe():
+    make, sharpness = SLOPES["default"]
+    (run, *_) = parts(1)["recipe"]
+    assert [sharpness(peak) for peak in run.peaks] == pytest.approx([2.0, 16.0])
+    assert make(2.0).peak == pytest.approx(run.peaks[0])
+
+
+def test_every_part_has_its_seeds():
+    for name, runs in parts(5).items():
+        assert len({run.key for run in runs}) == len(runs), name
+    assert sum(run.slope == "default" and run.depth == 12 for run in parts(5)["recipe"]) == 34
+
+
+def test_it_runs_resumes_and_reports(tmp_path):
+    command = [sys.executable, BENCH / "stability.py", "run", "--quick", "--jobs", "1"]
+    command += ["--seeds", "1", "--part", "gap", "--out", tmp_path]
+    first = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    (file,) = tmp_path.glob("*.jsonl")
+    results = [json.loads(line) for line in file.read_text().splitlines()]
+    assert f"{len(results)}/{len(results)}" in first
+    assert all(np.isfinite(result["loss"]) for result in results)
+    assert {result["forward"] for result in results} == {"hard", "smooth"}
+    again = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert f"{len(results)} of them are in" in again
+    assert len(file.read_text().splitlines()) == len(results)
+
+
+def test_report(tmp_path):
+    base = dict(
+        depth=12, width=128, normalization="batch", skip=None, forward="hard", peaks=[0.33, 2.0],
+        rate=2e-3, gain=1.0, calibrated=False, closing=None, epochs=4, images=6400, train=99.0,
+    )  # fmt: skip
+    runs = [
+        {**base, "slope": slope, "seed": seed, "hard": 90.0 + seed + more}
+        for slope, more in (("HTAF", 1.0), ("ATan", 0.0))
+        for seed in range(3)
+    ]
+    (tmp_path / "mnist-jax.jsonl").write_text("".join(json.dumps(run) + "\n" for run in runs))
+    assert Results(tmp_path / "mnist-jax.jsonl").cell(slope="HTAF") == "92.00 ± 1.00"
+    report(tmp_path)
+    text = (tmp_path / "report-mnist-jax.md").read_text()
+    assert "| HTAF |  |  | 92.00 ± 1.00 |" in text
+    assert "| Erf |" not in text

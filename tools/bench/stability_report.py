@@ -1,0 +1,302 @@
+"""Tables and figures of the stability study, from the files that its runs wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+SLOPES = (
+    "HTAF",
+    "HTAF, beta",
+    "Sigmoid",
+    "ATan",
+    "FastSigmoid",
+    "Triangle",
+    "Erf",
+    "clipped identity",
+)
+ANNEALED = [0.33, 2.0]
+BASE = {
+    "depth": 12,
+    "width": 128,
+    "normalization": "batch",
+    "skip": None,
+    "forward": "hard",
+    "peaks": ANNEALED,
+    "rate": 2e-3,
+    "gain": 1.0,
+    "calibrated": False,
+    "closing": None,
+    "epochs": 4,
+}
+RECIPE = {
+    **BASE,
+    "slope": "default",
+    "peaks": [0.25, 2.0],
+    "width": 256,
+    "skip": "residual",
+    "epochs": 10,
+}
+
+
+class Results:
+    """All runs of one backend and data set; missing ones leave a cell empty."""
+
+    def __init__(self, file: Path):
+        self.name = file.stem
+        self.runs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for run in self.runs:
+            if "smooth" in run:
+                run["gap"] = run["smooth"] - run["hard"]
+
+    def values(self, measure: str = "hard", **where) -> np.ndarray:
+        """The measure of all seeds of one setting; what is not given is as in `BASE`."""
+        where = {**BASE, **where}
+        return np.array(
+            [
+                run[measure]
+                for run in sorted(self.runs, key=lambda run: run["seed"])
+                if measure in run and all(run[key] == value for key, value in where.items())
+            ]
+        )
+
+    def cell(self, measure: str = "hard", **where) -> str:
+        """Mean and standard deviation over the seeds."""
+        values = self.values(measure, **where)
+        if not len(values):
+            return ""
+        spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
+        return f"{values.mean():.2f}{spread}"
+
+
+def report(folder: Path) -> None:
+    """Write `report-NAME.md` and figures for each file of results in the folder."""
+    for file in sorted(folder.glob("*.jsonl")):
+        results = Results(file)
+        path = folder / f"report-{results.name}.md"
+        path.write_text("\n\n".join(_sections(results)) + "\n", encoding="utf-8")
+        for name, draw in (("sensitivity", _sensitivity), ("depth", _depth)):
+            figure = draw(results)
+            if figure is not None:
+                figure.savefig(folder / f"{name}-{results.name}.png", dpi=110)
+        print(path)
+
+
+def table(head: str, columns: Iterable[str], rows: dict[str, list[str]]) -> str:
+    """A Markdown table; rows without any cell are left out."""
+    columns = list(columns)
+    lines = [f"| {head} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines += [
+        f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items() if any(cells)
+    ]
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _sections(results: Results) -> Iterable[str]:
+    for title, section in (
+        ("The recipe", _recipe),
+        ("Slopes of equal peak and area", _slopes),
+        ("Depth", _depths),
+        ("Learning rate", _rates),
+        ("Sharpness", _peaks),
+        ("Closing the gap of a smooth forward pass", _gaps),
+        ("Calibration", _calibration),
+    ):
+        text = section(results)
+        if text:
+            yield f"### {title}\n\n{text}"
+
+
+def _recipe(results: Results) -> str:
+    settings = {
+        "12 layers, default recipe": {},
+        "the same with ReLU, rate 1e-3": {"slope": "relu", "rate": 1e-3},
+        "the same with ReLU, rate 2e-3": {"slope": "relu"},
+        "24 layers": {"depth": 24},
+        "12 layers without skips": {"skip": None},
+        **{f"rate {rate:g}": {"rate": rate} for rate in (3e-4, 1e-3, 3e-3)},
+    }
+    rows = {}
+    for name, where in settings.items():
+        values = results.values(**{**RECIPE, **where})
+        if len(values):
+            mean = results.cell(**{**RECIPE, **where})
+            gaps = results.values("gap", **{**RECIPE, **where})
+            gap = f"{gaps.mean():.2f} (at most {gaps.max():.2f})" if len(gaps) else ""
+            counts = [str((values < 95).sum()), str(len(values))]
+            rows[name] = [mean, f"{values.min():.2f}", *counts, gap]
+    columns = ["hard, %", "worst", "below 95", "seeds", "gap to the smooth twin, points"]
+    return table("MNIST, width 256, 10 epochs", columns, rows)
+
+
+def _slopes(results: Results) -> str:
+    peaks = {"fixed .33": [0.33, 0.33], "fixed .66": [0.66, 0.66], "annealed": ANNEALED}
+    hard = table(
+        "hard forward",
+        peaks,
+        {s: [results.cell(slope=s, peaks=p) for p in peaks.values()] for s in SLOPES},
+    )
+    columns = [f"{name}, {kind}" for name in peaks for kind in ("smooth", "hardened")]
+    smooth = table(
+        "smooth forward",
+        columns,
+        {
+            s: [
+                results.cell(measure, slope=s, peaks=p, forward="smooth")
+                for p in peaks.values()
+                for measure in ("smooth", "hard")
+            ]
+            for s in SLOPES
+        },
+    )
+    return "\n\n".join(filter(None, (hard, smooth)))
+
+
+_PLACES = {
+    "batch normalisation": {},
+    "batch normalisation, residual": {"skip": "residual"},
+    "no normalisation": {"normalization": None},
+}
+_DEPTHS, _RATES, _PEAKS = (2, 6, 12, 24), (3e-4, 1e-3, 2e-3, 5e-3, 1e-2), (0.25, 0.5, 1.0, 2.0)
+
+
+def _depths(results: Results) -> str:
+    return "\n\n".join(
+        filter(
+            None,
+            (
+                table(
+                    place,
+                    [f"{depth} layers" for depth in _DEPTHS],
+                    {
+                        s: [results.cell(slope=s, depth=depth, **where) for depth in _DEPTHS]
+                        for s in SLOPES
+                    },
+                )
+                for place, where in _PLACES.items()
+            ),
+        )
+    )
+
+
+def _grid(results: Results, values: tuple, where: Callable) -> str:
+    """A table for each place: accuracy at each value and their mean, the area under the curve."""
+    tables = []
+    for place in ("batch normalisation", "no normalisation"):
+        rows = {}
+        for s in SLOPES:
+            cells = [where(value, slope=s, **_PLACES[place]) for value in values]
+            means = [results.values(**cell).mean() for cell in cells if len(results.values(**cell))]
+            if len(means) == len(values):
+                rows[s] = [*(results.cell(**cell) for cell in cells), f"{np.mean(means):.2f}"]
+        tables.append(table(place, [*(f"{value:g}" for value in values), "mean"], rows))
+    return "\n\n".join(filter(None, tables))
+
+
+def _rates(results: Results) -> str:
+    return _grid(results, _RATES, lambda value, **where: {"rate": value, **where})
+
+
+def _peaks(results: Results) -> str:
+    return _grid(results, _PEAKS, lambda value, **where: {"peaks": [value, value], **where})
+
+
+def _gaps(results: Results) -> str:
+    closings = {
+        "smooth to the end": None,
+        "the same, statistics estimated anew": "statistics",
+        "softness penalty": "softness",
+        "hard in the last 30 %": "last phase",
+        "hard layer by layer": "layer by layer",
+        "hard with rising probability": "rising probability",
+    }
+    rows = {
+        "hard from the start": [
+            cell
+            for skip in (None, "residual")
+            for cell in ("", results.cell(slope="HTAF", skip=skip))
+        ]
+    }
+    for name, closing in closings.items():
+        rows[name] = [
+            results.cell(measure, slope="HTAF", skip=skip, forward="smooth", closing=closing)
+            for skip in (None, "residual")
+            for measure in ("smooth", "hard")
+        ]
+    columns = ["plain, smooth", "plain, hard", "residual, smooth", "residual, hard"]
+    return table("forward pass", columns, rows)
+
+
+def _calibration(results: Results) -> str:
+    gains = (0.25, 1.0, 4.0)
+    rows = {}
+    for slope in ("HTAF", "Sigmoid", "ATan"):
+        for calibrated in (False, True):
+            rows[f"{slope}{', calibrated' if calibrated else ''}"] = [
+                results.cell(
+                    slope=slope, skip=skip, normalization=None, gain=gain, calibrated=calibrated
+                )
+                for skip in (None, "residual")
+                for gain in gains
+            ]
+    columns = [f"{skip}, kernels x {g:g}" for skip in ("plain", "residual") for g in gains]
+    return table("no normalisation", columns, rows)
+
+
+def _lines(axes, results, values, where) -> bool:
+    drawn = False
+    for i, slope in enumerate(SLOPES):
+        found = [results.values(slope=slope, **where(value)) for value in values]
+        if not all(len(f) for f in found):
+            continue
+        drawn = True
+        # HTAF stands out; the others share a palette that the colour-blind can tell apart.
+        style = {"color": "black", "linewidth": 2.2, "zorder": 3} if i == 0 else {"color": f"C{i}"}
+        axes.errorbar(
+            values,
+            [f.mean() for f in found],
+            [f.std() for f in found],
+            marker="osd^v<>P"[i],
+            markersize=4,
+            capsize=2,
+            label=slope,
+            **style,
+        )
+    axes.grid(alpha=0.3)
+    return drawn
+
+
+def _sensitivity(results: Results) -> Figure | None:
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    places = ("batch normalisation", "no normalisation")
+    drawn = False
+    for row, place in zip(figure.subplots(2, 2, sharey="row"), places, strict=True):
+        for axes, key, values in zip(row, ("rate", "peaks"), (_RATES, _PEAKS), strict=True):
+
+            def where(value, key=key, place=place):
+                return {key: [value, value] if key == "peaks" else value, **_PLACES[place]}
+
+            drawn |= _lines(axes, results, values, where)
+            axes.set_xscale("log")
+            label = "learning rate (annealed)" if key == "rate" else "peak of the slope (fixed)"
+            axes.set(title=f"12 layers, {place}", xlabel=label, ylabel="hard accuracy, %")
+    if drawn:
+        figure.axes[0].legend(fontsize=8)
+    return figure if drawn else None
+
+
+def _depth(results: Results) -> Figure | None:
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    drawn = False
+    for axes, (place, where) in zip(figure.subplots(1, 3), _PLACES.items(), strict=True):
+        drawn |= _lines(
+            axes, results, _DEPTHS, lambda depth, where=where: {"depth": depth, **where}
+        )
+        axes.set(title=place, xlabel="layers", ylabel="hard accuracy, %", xticks=_DEPTHS)
+    if drawn:
+        figure.axes[0].legend(fontsize=8)
+    return figure if drawn else None
