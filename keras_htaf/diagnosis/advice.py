@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from keras_htaf.diagnosis.results import StepDiagnosis
 
 BEYOND = 0.4
-"""Share of inputs outside of 95 % of the slope. The default HTAF has a third after batch
-normalisation, and trains; after `keras_htaf.calibrate` it is at most a quarter (Laplacian inputs,
-and `Rectangle`, the slope with the hardest edge)."""
+"""Share of inputs outside of 95 % of the slope. `layers.HTAF()` (alpha 8) has a third after batch
+normalisation, and trains; after `keras_htaf.calibrate` it is about a quarter for Laplacian inputs,
+less for lighter tails."""
 
 PASSED = 0.1
 """Mean share of the slope's peak below which inputs beyond its 95 % are trouble. The recipe of

@@ -152,8 +152,9 @@ class Step(keras.layers.Layer):
         return outputs
 
     def _scaled(self, x):
-        # In float16 a small pre-activation would become 0, a tie, when it is divided.
-        if keras.backend.standardize_dtype(x.dtype) == "float16":
+        # In float16 a small pre-activation would become 0, a tie, when it is divided; in bfloat16
+        # the quotient would be rounded before the step is.
+        if keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16"):
             x = ops.cast(x, "float32")
         return x / ops.cast(self.scale, x.dtype)
 

@@ -51,11 +51,15 @@ def deep_heaviside_network(
     The kernels start with variance 1 / (fan_in * mean square of a unit), which is 1 for exact signs
     and 1/2 for bits, so that without a normalisation, too, a map of standardised inputs gives unit
     variance (up to 1.5 where dense skips mix them with bits); a residual stream of exact steps then
-    grows in variance by 1 with each layer. `keras_htaf.calibrate` fits the steps to that.
+    grows in variance by 1 with each layer. `keras_htaf.calibrate` fits the steps to that; call it
+    for smooth steps without normalisation, too, whose signal fades otherwise. Linear units and ReLU
+    multiply a residual stream without normalisation instead: 24 such layers explode.
 
     The recipe: standardised inputs, batches of 64, Adam with a learning rate that decays from 2e-3
     to 0 (cosine), and `callbacks.AnnealSharpness(2.0, 16.0, frequency="step")`. What it gives, and
-    what else was tried, is in docs/results/stability.md.
+    what else was tried, is in docs/results/stability.md. Give batches that are drawn anew in each
+    epoch, such as `Split.batches(shuffle=True)`: with TensorFlow and a seed, `fit` shuffles arrays
+    in the same order each time.
 
     Args:
         input_shape: Without the batch axis. A dense network flattens what is not flat; a
@@ -77,10 +81,13 @@ def deep_heaviside_network(
         surrogate: A `keras_htaf.surrogates` object or name. Default `HTAF(alpha=2, beta=0.5)`.
         forward: `"hard"` (default), exact steps also while training; or `"smooth"`.
         activation: In place of the steps, an ordinary activation such as `"relu"`: the twin with
-            which to compare. Default none.
-        targets: For a regression, the training targets, shape (n,) or (n, num_outputs): the head is
-            given their mean and standard deviation, so that it learns in units of 1. Default none:
-            the outputs are the logits of a classification, or numbers of unit size.
+            which to compare; `coding`, `surrogate` and `forward` are then not used. A name or a
+            function. Default none.
+        targets: For a regression, the training targets, shape (n,) or (n, num_outputs): what the
+            head gives is multiplied by their standard deviation and moved by their mean, so that it
+            starts where they are. The loss stays in the targets' units; where these are far from 1,
+            or differ between outputs, train on standardised targets instead. Default none: the
+            outputs are the logits of a classification, or numbers of unit size.
         name: Name of the model.
 
     Returns:
@@ -111,6 +118,11 @@ def deep_heaviside_network(
     _check("coding", coding, ("sign", "bit"))
     _check_size(kind, input_shape, depth, stages)
     check_forward(forward)
+    if isinstance(activation, layers.Layer):
+        raise ValueError(
+            f"Received the layer {activation.name!r} as activation, which all layers would share. "
+            "Expected a name or function; for another step, give surrogate and coding."
+        )
     surrogate = surrogates.get(surrogates.HTAF(2.0, 0.5) if surrogate is None else surrogate)
     step = {"sign": Sign, "bit": Heaviside}[coding]
     parts = _Parts(
@@ -129,7 +141,7 @@ def deep_heaviside_network(
         s = layers.Flatten(name="flatten")(s)
     s = _densely_connected(parts, s) if skip == "dense" else _chain(parts, s, skip == "residual")
     if kind == "convolutional":
-        s = layers.GlobalAveragePooling2D(name="head_pool")(s)
+        s = layers.GlobalAveragePooling2D(data_format="channels_last", name="head_pool")(s)
     y = layers.Dense(num_outputs, dtype="float32", name="head")(s)
     if targets is not None:
         mean, deviation = _moments(targets, num_outputs)
@@ -145,11 +157,15 @@ def _chain(parts, s, residual):
         u = parts.map(s, layer, strides=2 if halves else 1)
         if residual and stream is not None:
             if halves:
-                stream = layers.AveragePooling2D(2, padding="same", name=f"layer{layer}_pool")(
-                    stream
-                )
+                stream = layers.AveragePooling2D(
+                    2, padding="same", data_format="channels_last", name=f"layer{layer}_pool"
+                )(stream)
                 stream = layers.Conv2D(
-                    u.shape[-1], 1, use_bias=False, name=f"layer{layer}_channels"
+                    u.shape[-1],
+                    1,
+                    use_bias=False,
+                    data_format="channels_last",
+                    name=f"layer{layer}_channels",
                 )(stream)
             u = layers.Add(name=f"layer{layer}_stream")([stream, u])
         stream = u
@@ -163,7 +179,9 @@ def _densely_connected(parts, s):
     for layer in range(1, parts.depth + 1):
         if parts.halves(layer):  # by maxima: the maximum of bits is a bit
             seen = [
-                layers.MaxPooling2D(2, padding="same", name=f"layer{layer}_pool{i}")(each)
+                layers.MaxPooling2D(
+                    2, padding="same", data_format="channels_last", name=f"layer{layer}_pool{i}"
+                )(each)
                 for i, each in enumerate(seen)
             ]
         if layer > 1:
@@ -206,7 +224,9 @@ class _Parts:
         }
         if self.stages is None:
             return layers.Dense(units, **options)(s)
-        return layers.Conv2D(units, 3, strides=strides, padding="same", **options)(s)
+        return layers.Conv2D(
+            units, 3, strides=strides, padding="same", data_format="channels_last", **options
+        )(s)
 
     def units(self, u, layer: int):
         """Normalised and, but for a share of linear units, stepped."""
