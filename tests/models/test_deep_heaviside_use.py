@@ -158,10 +158,10 @@ def mixed_bfloat16():
     keras.config.set_dtype_policy(before)
 
 
-@every_kind
-def test_mixed_precision(options, mixed_bfloat16):
+@pytest.mark.parametrize("kind", ["dense, linear", "convolutional"])
+def test_mixed_precision(kind, mixed_bfloat16):
     """Maps in bfloat16, exact bits, weights and outputs in float32."""
-    model = regression(np.zeros((2, 4)), 4, **options)
+    model = regression(np.zeros((2, 4)), 4, **KINDS[kind])
     assert model.get_layer("layer2_map").compute_dtype == "bfloat16"
     assert {dtype_of(w) for w in model.weights} == {"float32"}
     with observe_steps(model) as seen:
