@@ -25,6 +25,7 @@ from keras_htaf import (
     layers,
     models,
     ops,
+    quantizers,
     regularizers,
     surrogates,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "load_model",
     "models",
     "ops",
+    "quantizers",
     "regularizers",
     "soften",
     "surrogates",

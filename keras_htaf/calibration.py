@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_htaf.hardening import step_layers
-from keras_htaf.layers.activations import Step
+from keras_htaf.quantizers import Step
 
 
 def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:

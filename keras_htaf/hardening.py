@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 import keras
 
-from keras_htaf.layers.activations import FORWARDS, Step
 from keras_htaf.ops import steps
+from keras_htaf.quantizers import FORWARDS, Step
 
 
 def harden(model: keras.Model) -> keras.Model:

@@ -18,6 +18,7 @@ ORDER = [
     {"backend"},
     {"surrogates"},
     {"ops"},
+    {"quantizers"},
     {"layers"},
     {"hardening", "regularizers", "files", "datasets"},
     {"callbacks", "calibration", "models", "saving"},

@@ -6,9 +6,9 @@ This package is the only place that imports tensorflow, jax or torch, and it imp
     htaf(x, alpha, beta)            the smooth step, with closed-form derivatives in all arguments
     htaf_inference(x, alpha, beta)  the same numbers, in a form fit for exported programs
     htaf_slope(x, alpha, beta)      its derivative with respect to x
-    step(x, sharpness, surrogate, forward, gain)
+    step(x, sharpness, surrogate, forward, gain, scale=1)
                                     exactly forward(x, sharpness); backwards
-                                    gain * surrogate.derivative(x, sharpness)
+                                    gain * surrogate.derivative(x / scale, sharpness) / scale
     gradients(loss, tensors)        the gradients of the number loss(*tensors), evaluated eagerly
 
 `portable.py` is the definition they are held equal to, and serves any other Keras backend.

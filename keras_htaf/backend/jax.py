@@ -98,15 +98,19 @@ def htaf_slope(x, alpha, beta):
     return _slope(alpha, beta, *_q_and_w(_wide(x), alpha, beta)).astype(x.dtype)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
-def step(x, sharpness, surrogate, forward, gain):
+def step(x, sharpness, surrogate, forward, gain, scale=1.0):
+    return _step(x, sharpness, scale, surrogate, forward, gain)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3, 4, 5))
+def _step(x, sharpness, scale, surrogate, forward, gain):
     return forward(x, sharpness)
 
 
-@step.defjvp
+@_step.defjvp
 def _step_jvp(surrogate, forward, gain, primals, tangents):
-    x, sharpness = primals
-    slope = gain * surrogate.derivative(_wide(x), sharpness)
+    x, sharpness, scale = primals
+    slope = gain * surrogate.derivative(_wide(x) / scale, sharpness) / scale
     return forward(x, sharpness), (slope * tangents[0].astype(slope.dtype)).astype(x.dtype)
 
 

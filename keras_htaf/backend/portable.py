@@ -40,9 +40,9 @@ def htaf_slope(x, alpha, beta):
     return ops.cast((4.0 * alpha * beta) * q * (1.0 - q) * p * (1.0 - p), ops.dtype(x))
 
 
-def step(x, sharpness, surrogate, forward, gain):
+def step(x, sharpness, surrogate, forward, gain, scale=1.0):
     """`forward(x, sharpness)`; its gradient, of first order only, is gain * slope."""
-    slope = gain * surrogate.derivative(x, sharpness)
+    slope = gain * surrogate.derivative(x / scale, sharpness) / scale
     finite = ops.where(ops.isfinite(x), x, ops.zeros_like(x))
     passed = (finite - ops.stop_gradient(finite)) * ops.stop_gradient(slope)
     return ops.stop_gradient(forward(x, sharpness)) + passed

@@ -133,16 +133,16 @@ def htaf_slope(x, alpha, beta):
     return tf.cast((4.0 * alpha * beta) * q * (1.0 - q) * p * (1.0 - p), x.dtype)
 
 
-def step(x, sharpness, surrogate, forward, gain):
+def step(x, sharpness, surrogate, forward, gain, scale=1.0):
     @tf.custom_gradient
-    def run(x, sharpness):
+    def run(x, sharpness, scale):
         def gradient(g):
-            slope = gain * surrogate.derivative(_wide(x), sharpness)
-            return tf.cast(slope * _wide(g), x.dtype), None
+            slope = gain * surrogate.derivative(_wide(x) / scale, sharpness) / scale
+            return tf.cast(slope * _wide(g), x.dtype), None, None
 
         return forward(x, sharpness), gradient
 
-    return run(x, sharpness)
+    return run(x, sharpness, scale)
 
 
 def gradients(loss, tensors):

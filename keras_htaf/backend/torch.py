@@ -87,25 +87,26 @@ class _Step(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x, sharpness, surrogate, forward, gain):
+    def forward(x, sharpness, scale, surrogate, forward, gain):
         return forward(x, sharpness)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        x, sharpness, ctx.surrogate, _, ctx.gain = inputs
-        ctx.number = None if torch.is_tensor(sharpness) else sharpness
-        ctx.save_for_backward(x, *([sharpness] if ctx.number is None else []))
+        x, *parameters, ctx.surrogate, _, ctx.gain = inputs
+        ctx.numbers = [None if torch.is_tensor(p) else p for p in parameters]
+        ctx.save_for_backward(x, *(p for p in parameters if torch.is_tensor(p)))
 
     @staticmethod
     def backward(ctx, g):
-        x, *sharpness = ctx.saved_tensors
-        sharpness = sharpness[0] if sharpness else ctx.number
-        slope = ctx.surrogate.derivative(_wide(x), sharpness)
-        return (slope * _wide(g) * ctx.gain).to(x.dtype), None, None, None, None
+        x, *tensors = ctx.saved_tensors
+        tensors = iter(tensors)
+        sharpness, scale = (next(tensors) if n is None else n for n in ctx.numbers)
+        slope = ctx.surrogate.derivative(_wide(x) / scale, sharpness) / scale
+        return (slope * _wide(g) * ctx.gain).to(x.dtype), None, None, None, None, None
 
 
-def step(x, sharpness, surrogate, forward, gain):
-    return _Step.apply(x, sharpness, surrogate, forward, gain)
+def step(x, sharpness, surrogate, forward, gain, scale=1.0):
+    return _Step.apply(x, sharpness, scale, surrogate, forward, gain)
 
 
 def gradients(loss, tensors):

@@ -17,7 +17,7 @@ from keras import ops
 from keras_htaf import backend
 from keras_htaf.diagnosis.places import Place
 from keras_htaf.hardening import step_layers
-from keras_htaf.layers.activations import Step
+from keras_htaf.quantizers import Step
 
 
 def forward(model: keras.Model, x, places: list[Place]) -> None:

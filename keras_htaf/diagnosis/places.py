@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_htaf.diagnosis.results import StepDiagnosis
-from keras_htaf.layers.activations import Step
+from keras_htaf.quantizers import Step
 
 SHARE = 0.95
 """Of the slope's area and of the inputs' sizes; beyond lies what no longer counts."""

@@ -12,7 +12,7 @@ from keras import layers
 
 from keras_htaf import surrogates
 from keras_htaf.layers import Heaviside, Sign
-from keras_htaf.layers.activations import check_forward
+from keras_htaf.quantizers import check_forward
 
 
 def deep_heaviside_network(

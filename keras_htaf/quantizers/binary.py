@@ -1,0 +1,59 @@
+"""The two steps, bits and signs."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_htaf.ops.steps import bits, signs
+from keras_htaf.quantizers.step import Step
+
+_register = keras.saving.register_keras_serializable(package="keras_htaf")
+
+
+@_register
+class Heaviside(Step):
+    """A layer of bits: 1 where the input is positive, else 0.
+
+    With `forward="hard"` (the default) the output is exact and the surrogate's slope g is used
+    backwards; with `forward="smooth"` it is the surrogate's smooth step G, with the same slope.
+
+    Args: as `Step`.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.layers.Dense(16), Heaviside("atan"), keras.layers.Dense(1)])
+    >>> model.predict(np.ones((2, 3)), verbose=0).shape
+    (2, 1)
+    """
+
+    rise = 1
+
+    def _risen(self, bit):
+        return bit
+
+    def _hard(self, x, sharpness):
+        return self._with_slope(x, sharpness, bits, 1.0)
+
+
+@_register
+class Sign(Step):
+    """A layer of signs: +1 where the input is >= 0, else -1.
+
+    Its slope is `surrogate.sign_gain` times the surrogate's (a sign rises by 2); with
+    `forward="smooth"` it is `sign_gain * (G - 1/2)`, from -1 to +1 for a slope of full area.
+
+    Args: as `Step`.
+
+    Example:
+
+    >>> [float(s) for s in Sign()(np.array([[-0.3, 0.0, 2.0]]))[0]]
+    [-1.0, 1.0, 1.0]
+    """
+
+    rise = 2
+
+    def _risen(self, bit):
+        return self.surrogate.sign_gain * (bit - 0.5)
+
+    def _hard(self, x, sharpness):
+        return self._with_slope(x, sharpness, signs, self.surrogate.sign_gain)

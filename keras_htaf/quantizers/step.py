@@ -1,0 +1,224 @@
+"""What every step layer shares: a slope, a forward mode, the weights sharpness and scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_htaf import backend, surrogates
+from keras_htaf.surrogates.base import in_precision_of
+
+FORWARDS = ("smooth", "hard")
+_MODE_KEY = "forward"
+
+
+class _Positive(keras.constraints.Constraint):
+    """Keeps a trained sharpness away from 0, where the slope vanishes."""
+
+    def __call__(self, w):
+        return ops.maximum(w, 1e-3)
+
+
+class Step(keras.layers.Layer):
+    """Base of the step activations: a surrogate, a forward mode and a sharpness weight.
+
+    A smooth step is G(x / scale), and the slope of both kinds is g(x / scale) / scale; the exact
+    step compares x itself, so it is the same at any scale. Sharpness
+    and scale are weights, float32 under every dtype policy: a callback anneals the sharpness while
+    a compiled training step runs, `keras_htaf.calibrate` sets the scale (1 until then) in units of
+    the input, and both are saved with the model. A step can be another layer's `activation`; give
+    each layer its own, since Keras saves a layer once.
+
+    Args:
+        surrogate: A `keras_htaf.surrogates` object or name.
+        forward: `"hard"` computes the exact step and uses the surrogate's slope backwards only;
+            `"smooth"` computes the surrogate's smooth step. Never depends on `training`.
+        per_channel: Whether each channel has its own sharpness. Default False (one number).
+        trainable_sharpness: Whether the optimizer trains the sharpness too. With a hard forward
+            pass it receives the gradient that the smooth step would give it. Default False.
+        axis: The channel axis if `per_channel`. Default -1.
+        **kwargs: Of `keras.layers.Layer` (`name`, `dtype`, `activity_regularizer`, ...).
+
+    Raises:
+        ValueError: If `forward` is neither `"smooth"` nor `"hard"`, or the surrogate is unknown.
+    """
+
+    rise: int
+    """By how much the step rises: 1 for bits, 2 for signs."""
+
+    def __init__(
+        self,
+        surrogate="htaf",
+        forward: str = "hard",
+        per_channel: bool = False,
+        trainable_sharpness: bool = False,
+        axis: int = -1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.surrogate = surrogates.get(surrogate)
+        # Not `self.forward`: on torch a Keras layer is an nn.Module, whose `forward` is a method.
+        self.forward_mode = check_forward(forward)
+        self.per_channel = per_channel
+        self.trainable_sharpness = trainable_sharpness
+        self.axis = axis
+        self.supports_masking = True
+        self._mode_is_saved = False
+        self._taps = []
+        self._observers = []
+        self.sharpness = self.scale = None
+        # Already here, since Keras builds a step that is another layer's `activation` only when it
+        # is first called: too late for a callback that sets it before the first training step.
+        if not per_channel:
+            self._add_numbers(())
+
+    def build(self, input_shape):
+        if not self.per_channel:
+            return
+        channels = input_shape[self.axis]
+        if channels is None:
+            raise ValueError(
+                f"Received an input of shape {tuple(input_shape)} with per_channel=True and "
+                f"axis={self.axis}. Expected that axis to have a known size."
+            )
+        trailing = len(input_shape) - 1 - self.axis % len(input_shape)
+        self._add_numbers((channels,) + (1,) * trailing)
+
+    def _add_numbers(self, shape):
+        self.sharpness = self.add_weight(
+            name="sharpness",
+            shape=shape,
+            initializer=keras.initializers.Constant(self.surrogate.sharpness),
+            trainable=self.trainable_sharpness,
+            constraint=_Positive() if self.trainable_sharpness else None,
+            dtype="float32",
+            autocast=False,
+        )
+        self.scale = self.add_weight(
+            name="scale",
+            shape=(),
+            initializer="ones",
+            trainable=False,
+            dtype="float32",
+            autocast=False,
+        )
+
+    def set_forward(self, forward: str) -> None:
+        """Change the forward mode after construction, as `harden` and `soften` do to their copies.
+
+        The mode is then also written beside the weights: the config of a subclassed model does
+        not contain its sublayers, and a hardened model must not come back smooth.
+        """
+        self.forward_mode = check_forward(forward)
+        self._mode_is_saved = True
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        if self._mode_is_saved:
+            store[_MODE_KEY] = np.array(FORWARDS.index(self.forward_mode))
+
+    def load_own_variables(self, store):
+        store = {key: store[key] for key in store.keys()}  # noqa: SIM118 (an H5 entry, no dict)
+        if _MODE_KEY in store:
+            mode = int(np.array(store.pop(_MODE_KEY)))
+            if mode not in range(len(FORWARDS)):
+                raise ValueError(f"The file gives step {self.name!r} the forward mode {mode}.")
+            self.set_forward(FORWARDS[mode])
+        for name, key in (("sharpness", "0"), ("scale", "1")):
+            value = np.array(store[key]) if key in store else np.ones(())
+            if not np.all((value > 0) & np.isfinite(value)):
+                raise ValueError(
+                    f"The file gives step {self.name!r} the {name} {value}. Expected positive "
+                    "finite numbers."
+                )
+        super().load_own_variables(store)
+
+    def call(self, inputs, training=None):
+        if not keras.backend.is_float_dtype(inputs.dtype):  # Keras itself casts floats only
+            inputs = ops.cast(inputs, self.compute_dtype)
+        for tap in self._taps:
+            inputs = tap(inputs)
+        # `training` never chooses between smooth and exact, only how a number is computed (see
+        # `backend.htaf_inference`): the results agree to rounding.
+        outputs = ops.cast(self._call(inputs, bool(training)), inputs.dtype)
+        for observer in self._observers:
+            observer(outputs)
+        return outputs
+
+    def _call(self, x, training):
+        sharpness = ops.convert_to_tensor(self.sharpness)
+        if not self.trainable_sharpness:
+            return self._step(x, sharpness, training)
+        # Exactly zero forwards; backwards the smooth step's gradient for the sharpness alone. (Not
+        # `_smooth`: called as functions, most surrogates have a gradient for x only.)
+        scaled = ops.stop_gradient(self._scaled(x))
+        smooth = self._risen(self.surrogate.smooth(scaled, sharpness))
+        outputs = self._step(x, ops.stop_gradient(sharpness), training)
+        return outputs + ops.cast(smooth - ops.stop_gradient(smooth), outputs.dtype)
+
+    def _step(self, x, sharpness, training):
+        if self.forward_mode == "smooth":
+            return self._risen(self.surrogate(self._scaled(x), sharpness, training))
+        return self._hard(x, sharpness)
+
+    def _scaled(self, x):
+        # In float16 a small pre-activation would become 0 when it is divided; in bfloat16 the
+        # quotient would be rounded before the step is.
+        if keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16"):
+            x = ops.cast(x, "float32")
+        return x / ops.cast(self.scale, x.dtype)
+
+    @contextmanager
+    def tapped(self, tap: Callable | None = None, observer: Callable | None = None):
+        """Within the context, look at what the layer receives and gives when it is called eagerly.
+
+        Args:
+            tap: Function of each input, in units of the layer before; what it returns, such as the
+                input itself, is what the step receives. It may assign the scale.
+            observer: Function of each output.
+        """
+        hooks = [(self._taps, tap), (self._observers, observer)]
+        hooks = [(place, hook) for place, hook in hooks if hook is not None]
+        for place, hook in hooks:
+            place.append(hook)
+        try:
+            yield
+        finally:
+            for place, hook in hooks:
+                place.remove(hook)
+
+    def _risen(self, bit):
+        """The smooth step, given the surrogate's smooth bit."""
+        raise NotImplementedError
+
+    def _hard(self, x, sharpness):
+        """The exact step, which no scale moves; the scale stretches its slope only."""
+        raise NotImplementedError
+
+    def _with_slope(self, x, sharpness, forward, gain):
+        scale = in_precision_of(x, self.scale)
+        return backend.step(x, sharpness, self.surrogate, forward, gain, scale)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "surrogate": keras.saving.serialize_keras_object(self.surrogate),
+            "forward": self.forward_mode,
+            "per_channel": self.per_channel,
+            "trainable_sharpness": self.trainable_sharpness,
+            "axis": self.axis,
+        }
+
+
+def check_forward(forward: str) -> str:
+    """`forward`, or a ValueError that says what it may be."""
+    if forward not in FORWARDS:
+        raise ValueError(f"Received forward={forward!r}. Expected one of {FORWARDS}.")
+    return forward
