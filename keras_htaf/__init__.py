@@ -19,6 +19,7 @@ except ModuleNotFoundError as error:
 
 from keras_htaf import (
     callbacks,
+    constraints,
     datasets,
     export,
     hardening,
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 __all__ = [
     "calibrate",
     "callbacks",
+    "constraints",
     "datasets",
     "diagnose",
     "export",

@@ -17,7 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 ORDER = [
     {"backend"},
     {"surrogates"},
-    {"ops"},
+    {"ops", "constraints"},
     {"quantizers"},
     {"layers"},
     {"hardening", "regularizers", "files", "datasets"},

@@ -34,6 +34,9 @@ class Heaviside(Step):
     def _hard(self, x, sharpness):
         return self._with_slope(x, sharpness, bits, 1.0)
 
+    def decompose(self, x):
+        return bits(x), 1.0
+
 
 @_register
 class Sign(Step):
@@ -57,3 +60,6 @@ class Sign(Step):
 
     def _hard(self, x, sharpness):
         return self._with_slope(x, sharpness, signs, self.surrogate.sign_gain)
+
+    def decompose(self, x):
+        return signs(x), 1.0

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_htaf import backend, surrogates
+from keras_htaf.quantizers.base import Quantizer
 from keras_htaf.surrogates.base import in_precision_of
 
 FORWARDS = ("smooth", "hard")
@@ -23,7 +24,7 @@ class _Positive(keras.constraints.Constraint):
         return ops.maximum(w, 1e-3)
 
 
-class Step(keras.layers.Layer):
+class Step(Quantizer):
     """Base of the step activations: a surrogate, a forward mode and a sharpness weight.
 
     A smooth step is G(x / scale), and the slope of both kinds is g(x / scale) / scale; the exact
@@ -40,13 +41,14 @@ class Step(keras.layers.Layer):
         per_channel: Whether each channel has its own sharpness. Default False (one number).
         trainable_sharpness: Whether the optimizer trains the sharpness too. With a hard forward
             pass it receives the gradient that the smooth step would give it. Default False.
-        axis: The channel axis if `per_channel`. Default -1.
+        axis: The channel axis, or axes, if `per_channel`. Default -1.
         **kwargs: Of `keras.layers.Layer` (`name`, `dtype`, `activity_regularizer`, ...).
 
     Raises:
         ValueError: If `forward` is neither `"smooth"` nor `"hard"`, or the surrogate is unknown.
     """
 
+    precision = 1
     rise: int
     """By how much the step rises: 1 for bits, 2 for signs."""
 
@@ -56,7 +58,7 @@ class Step(keras.layers.Layer):
         forward: str = "hard",
         per_channel: bool = False,
         trainable_sharpness: bool = False,
-        axis: int = -1,
+        axis: int | tuple[int, ...] = -1,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -65,7 +67,7 @@ class Step(keras.layers.Layer):
         self.forward_mode = check_forward(forward)
         self.per_channel = per_channel
         self.trainable_sharpness = trainable_sharpness
-        self.axis = axis
+        self.axis = axis if isinstance(axis, int) else tuple(axis)
         self.supports_masking = True
         self._mode_is_saved = False
         self._taps = []
@@ -79,14 +81,14 @@ class Step(keras.layers.Layer):
     def build(self, input_shape):
         if not self.per_channel:
             return
-        channels = input_shape[self.axis]
-        if channels is None:
+        axes = channel_axes(self.axis, len(input_shape))
+        sizes = [n if i in axes else 1 for i, n in enumerate(input_shape)][min(axes) :]
+        if None in sizes:
             raise ValueError(
                 f"Received an input of shape {tuple(input_shape)} with per_channel=True and "
                 f"axis={self.axis}. Expected that axis to have a known size."
             )
-        trailing = len(input_shape) - 1 - self.axis % len(input_shape)
-        self._add_numbers((channels,) + (1,) * trailing)
+        self._add_numbers(tuple(sizes))
 
     def _add_numbers(self, shape):
         self.sharpness = self.add_weight(
@@ -106,6 +108,10 @@ class Step(keras.layers.Layer):
             dtype="float32",
             autocast=False,
         )
+
+    @property
+    def support(self) -> float:
+        return self.surrogate.support
 
     def set_forward(self, forward: str) -> None:
         """Change the forward mode after construction, as `harden` and `soften` do to their copies.
@@ -128,7 +134,10 @@ class Step(keras.layers.Layer):
             if mode not in range(len(FORWARDS)):
                 raise ValueError(f"The file gives step {self.name!r} the forward mode {mode}.")
             self.set_forward(FORWARDS[mode])
-        for name, key in (("sharpness", "0"), ("scale", "1")):
+        # A subclass may have weights of its own, which Keras numbers with these.
+        keys = {id(variable): str(i) for i, variable in enumerate(self.variables)}
+        for name in ("sharpness", "scale"):
+            key = keys.get(id(getattr(self, name)))
             value = np.array(store[key]) if key in store else np.ones(())
             if not np.all((value > 0) & np.isfinite(value)):
                 raise ValueError(
@@ -215,6 +224,11 @@ class Step(keras.layers.Layer):
             "trainable_sharpness": self.trainable_sharpness,
             "axis": self.axis,
         }
+
+
+def channel_axes(axis: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """`axis`, one or several, counted from the front."""
+    return tuple(a % rank for a in ((axis,) if isinstance(axis, int) else axis))
 
 
 def check_forward(forward: str) -> str:

@@ -97,6 +97,11 @@ class Surrogate:
         """The integral of g at the surrogate's own sharpness, after normalisation."""
         return float(self._area(self.sharpness) * self._scale(self.sharpness))
 
+    @property
+    def support(self) -> float:
+        """Half-width of the interval outside which g is exactly 0, at the own sharpness."""
+        return math.inf
+
     def width(self, share: float = 0.5, sharpness: float | None = None) -> float:
         """Half-width d of the interval [-d, d] that holds `share` of the slope's area.
 

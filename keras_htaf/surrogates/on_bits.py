@@ -257,3 +257,7 @@ class Triangle(Surrogate):
 
     def _area(self, s):
         return 1.0
+
+    @property
+    def support(self):
+        return 1.0 / self.sharpness

@@ -50,6 +50,10 @@ class Rectangle(Surrogate):
     def _area(self, s):
         return 2.0 * self._edge(s)
 
+    @property
+    def support(self):
+        return self._edge(self.sharpness)
+
     def get_config(self):
         return {"clip": self.clip, "normalized": self.normalized}
 
@@ -85,6 +89,10 @@ class ApproxSign(Surrogate):
 
     def _area(self, s):
         return 2.0
+
+    @property
+    def support(self):
+        return 1.0 / self.sharpness
 
 
 @register

@@ -1,0 +1,169 @@
+"""What every binary layer adds to the Keras layer that it extends."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from keras_htaf import quantizers
+from keras_htaf.constraints import WeightClip
+from keras_htaf.quantizers import Quantizer, ScaledSign, channel_axes
+
+
+class Kernel(NamedTuple):
+    """One kernel of a layer."""
+
+    weight: str
+    """The name of the weight, and of the attribute that holds it."""
+    axis: int | tuple[int, ...]
+    """Its axis, or axes, of output channels."""
+
+
+class BinaryLayer:
+    """Quantizes the inputs and kernels of a Keras layer; the linear map stays the layer's own.
+
+        y = activation(map(Q_x(x), Q_w(w)) + b)
+
+    where w, the kernel that the optimizer trains, is called latent. A quantizer that is `None`
+    leaves its operand as it is. Kernels are quantized in the precision of their variables under
+    every dtype policy: in float16 a small negative weight would be rounded to 0, whose sign is +1.
+
+    A subclass names its kernels in `kernels` and computes `_map`. Each key gives the layer the
+    argument and attribute `<key>_quantizer`, beside Keras's `<key>_constraint`.
+
+    `use_bias` is False by default, unlike in Keras: a binary layer is usually followed by batch
+    normalisation, whose offset does the same, and without a bias its outputs are integers (times
+    the kernel's scale).
+    """
+
+    kernels = {"kernel": Kernel("kernel", -1)}
+
+    def __init__(self, *args, input_quantizer=None, **kwargs):
+        given = {key: kwargs.pop(f"{key}_quantizer", None) for key in self.kernels}
+        kwargs.setdefault("use_bias", False)
+        super().__init__(*args, **kwargs)
+        self.input_quantizer = self._own_quantizer("input", input_quantizer)
+        for key, identifier in given.items():
+            quantizer = self._own_quantizer(key, identifier)
+            if isinstance(identifier, str) and isinstance(quantizer, ScaledSign):
+                quantizer.axis = self.kernels[key].axis
+            setattr(self, f"{key}_quantizer", quantizer)
+        self._warn_of_stuck_weights()
+
+    def _own_quantizer(self, key, identifier) -> Quantizer | None:
+        name = f"{key}_quantizer"
+        quantizer = quantizers.get(identifier, name=name, dtype=self.dtype_policy)
+        if quantizer is not None and any(quantizer is other for other in self._layers):
+            raise ValueError(
+                f"Received one {type(quantizer).__name__} object for several quantizers of layer "
+                f"{self.name!r}. Expected an object for each, or a name such as 'ste_sign': a "
+                "quantizer has weights of its own."
+            )
+        return quantizer
+
+    @property
+    def kernel_quantizers(self) -> dict[str, Quantizer | None]:
+        """The quantizer of each kernel, by the name of the weight."""
+        return {k.weight: getattr(self, f"{key}_quantizer") for key, k in self.kernels.items()}
+
+    def _warn_of_stuck_weights(self):
+        for key in self.kernels:
+            quantizer = getattr(self, f"{key}_quantizer")
+            constraint = getattr(self, f"{key}_constraint")
+            support = math.inf if quantizer is None else quantizer.support
+            if isinstance(constraint, WeightClip):
+                stuck = constraint.clip_value > support
+            else:
+                stuck = constraint is None and support < math.inf
+            if stuck:
+                warnings.warn(
+                    f"Layer {self.name!r}: its {key}_quantizer passes no gradient to latent "
+                    f"weights beyond {support:g}, and they would never change again. Expected "
+                    f"{key}_constraint=keras_htaf.constraints.WeightClip({support:g}), or a "
+                    "quantizer with a slope that does not end, such as 'sign'.",
+                    stacklevel=4,
+                )
+
+    def add_weight(self, *args, name=None, **kwargs):
+        if name in self.kernel_quantizers:
+            kwargs["autocast"] = False
+        return super().add_weight(*args, name=name, **kwargs)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if self.input_quantizer is not None and not self.input_quantizer.built:
+            self.input_quantizer.build(input_shape)
+        for kernel in self.kernels.values():
+            quantizer = self.kernel_quantizers[kernel.weight]
+            if quantizer is not None:
+                variable = getattr(self, kernel.weight)
+                self._check_kernel(kernel, variable, quantizer)
+                if not quantizer.built:
+                    quantizer.build(tuple(variable.shape))
+
+    def _check_kernel(self, kernel, variable, quantizer):
+        if not keras.backend.is_float_dtype(variable.dtype):
+            raise ValueError(
+                f"Layer {self.name!r} has a {kernel.weight} of dtype {variable.dtype} to quantize. "
+                "Expected a float one, which gradients can train: use a float dtype policy."
+            )
+        rank = len(variable.shape)
+        if isinstance(quantizer, ScaledSign) and set(channel_axes(quantizer.axis, rank)) != set(
+            channel_axes(kernel.axis, rank)
+        ):
+            raise ValueError(
+                f"Layer {self.name!r} received {type(quantizer).__name__}(axis={quantizer.axis}) "
+                f"for its {kernel.weight} of shape {tuple(variable.shape)}. Expected "
+                f"axis={kernel.axis}, its output channels: only their scales can be taken out of "
+                "the sum."
+            )
+
+    def quantized_kernel(self, weight: str = "kernel"):
+        """What the layer computes with in place of the latent kernel, in its compute dtype."""
+        latent, quantizer = getattr(self, weight), self.kernel_quantizers[weight]
+        # Not quantizer(...), which would cast the latent kernel to its own compute dtype first.
+        value = ops.convert_to_tensor(latent)
+        value = value if quantizer is None else quantizer.call(value)
+        return ops.cast(value, self.compute_dtype)
+
+    def quantized_inputs(self, inputs):
+        """What the layer computes with in place of its inputs, in its compute dtype."""
+        return self._quantized(self.input_quantizer, inputs)
+
+    def _quantized(self, quantizer, inputs):
+        if quantizer is None:
+            return inputs
+        if not keras.backend.is_float_dtype(inputs.dtype):
+            raise ValueError(
+                f"Layer {self.name!r} received inputs of dtype {inputs.dtype} to quantize. "
+                "Expected float ones: cast them, and centre them around the quantizer's threshold."
+            )
+        return ops.cast(quantizer(inputs), self.compute_dtype)
+
+    def call(self, inputs):
+        kernels = [self.quantized_kernel(kernel.weight) for kernel in self.kernels.values()]
+        outputs = self._map(self.quantized_inputs(inputs), *kernels)
+        if self.bias is not None:
+            outputs = outputs + self._aligned(self.bias, len(outputs.shape))
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def _aligned(self, bias, rank):
+        channels_first = getattr(self, "data_format", None) == "channels_first"
+        return ops.reshape(bias, (-1,) + (1,) * (rank - 2)) if channels_first else bias
+
+    def _map(self, inputs, *kernels):
+        """The linear map, with quantized inputs and kernels."""
+        raise NotImplementedError
+
+    def get_config(self):
+        quantized = {
+            f"{key}_quantizer": keras.saving.serialize_keras_object(
+                getattr(self, f"{key}_quantizer")
+            )
+            for key in ("input", *self.kernels)
+        }
+        return {**super().get_config(), **quantized}

@@ -1,0 +1,41 @@
+"""The binary dense layer."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from keras_htaf.layers.binary.base import BinaryLayer
+
+
+@keras.saving.register_keras_serializable(package="keras_htaf")
+class BinaryDense(BinaryLayer, keras.layers.Dense):
+    """A dense layer with quantized inputs and a quantized kernel: y = Q_x(x) Q_w(w).
+
+    Backwards, each quantizer's slope takes the place of its derivative.
+
+    Args:
+        units: Positive integer.
+        input_quantizer: A `keras_htaf.quantizers` object or name, or `None` (default), which leaves
+            the inputs as they are, as for a first layer or behind another step.
+        kernel_quantizer: Of the kernel, likewise. One whose slope ends, such as `"ste_sign"`, needs
+            `kernel_constraint=keras_htaf.constraints.WeightClip()`; a warning says so.
+        use_bias: Default False: batch normalisation usually follows, and sums of signs stay
+            integers.
+        **kwargs: Of `keras.layers.Dense`.
+
+    Raises:
+        ValueError: If a quantizer is unknown, or what is to be quantized is not of a float dtype.
+
+    Example:
+
+    >>> layer = BinaryDense(1, input_quantizer="sign", kernel_quantizer="sign",
+    ...                     kernel_initializer="ones")
+    >>> float(layer(np.array([[-0.1, 0.2, 0.3]]))[0, 0])
+    1.0
+
+    Reference: Hubara et al. (2016), arXiv:1602.02830.
+    """
+
+    def _map(self, inputs, kernel):
+        return ops.matmul(inputs, kernel)

@@ -1,0 +1,75 @@
+"""Binary convolutions of each channel by itself."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from keras_htaf.layers.binary.base import Kernel
+from keras_htaf.layers.binary.padding import PaddedBinaryLayer
+
+_register = keras.saving.register_keras_serializable(package="keras_htaf")
+
+
+@_register
+class BinaryDepthwiseConv2D(PaddedBinaryLayer, keras.layers.DepthwiseConv2D):
+    """A convolution of each channel by itself with quantized inputs and a quantized kernel.
+
+    Args: as `BinaryConv2D`, but for `filters`, with `depthwise_quantizer` and
+        `depthwise_constraint` for the kernel; `**kwargs` of `keras.layers.DepthwiseConv2D`.
+
+    Example:
+
+    >>> layer = BinaryDepthwiseConv2D(3, depthwise_quantizer="sign")
+    >>> tuple(layer(np.ones((1, 4, 4, 2))).shape)
+    (1, 2, 2, 2)
+    """
+
+    kernels = {"depthwise": Kernel("kernel", (-2, -1))}
+
+    def _map(self, inputs, kernel):
+        inputs, padding = self._padded(inputs)
+        return ops.depthwise_conv(
+            inputs,
+            kernel,
+            strides=self.strides,
+            padding=padding,
+            data_format=self.data_format,
+            dilation_rate=self.dilation_rate,
+        )
+
+
+@_register
+class BinarySeparableConv2D(PaddedBinaryLayer, keras.layers.SeparableConv2D):
+    """A convolution of each channel by itself, then one of all channels at each position.
+
+    The inputs and both kernels are quantized; what is between the two convolutions is not: sums of
+    signs, integers (times the depthwise kernel's scale).
+
+    Args: as `BinaryConv2D`, with `depthwise_quantizer`, `depthwise_constraint`,
+        `pointwise_quantizer` and `pointwise_constraint` for the kernels; `**kwargs` of
+        `keras.layers.SeparableConv2D`.
+
+    Example:
+
+    >>> layer = BinarySeparableConv2D(8, 3, depthwise_quantizer="sign", pointwise_quantizer="sign")
+    >>> tuple(layer(np.ones((1, 4, 4, 2))).shape)
+    (1, 2, 2, 8)
+    """
+
+    kernels = {
+        "depthwise": Kernel("depthwise_kernel", (-2, -1)),
+        "pointwise": Kernel("pointwise_kernel", -1),
+    }
+
+    def _map(self, inputs, depthwise_kernel, pointwise_kernel):
+        inputs, padding = self._padded(inputs)
+        return ops.separable_conv(
+            inputs,
+            depthwise_kernel,
+            pointwise_kernel,
+            strides=self.strides,
+            padding=padding,
+            data_format=self.data_format,
+            dilation_rate=self.dilation_rate,
+        )

@@ -1,0 +1,72 @@
+"""A binary recurrent cell."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from keras_htaf.layers.binary.base import BinaryLayer, Kernel
+
+
+@keras.saving.register_keras_serializable(package="keras_htaf")
+class BinaryRNNCell(BinaryLayer, keras.layers.SimpleRNNCell):
+    """A simple recurrent cell with quantized inputs, states and kernels, for `keras.layers.RNN`.
+
+        h_t = activation(Q_x(x_t) Q_w(w) + Q_h(h_{t-1}) Q_u(u) + b)
+
+    The state itself stays real, as the activation gives it; its quantizer acts before the
+    recurrent product. The first state is 0, of which a `Sign` makes +1.
+
+    Args:
+        units: Positive integer.
+        input_quantizer: A `keras_htaf.quantizers` object or name, or `None` (default).
+        kernel_quantizer: Of the inputs' kernel w, likewise.
+        state_quantizer: Of the previous state, likewise.
+        recurrent_quantizer: Of the recurrent kernel u, likewise. It and `kernel_quantizer` need
+            `recurrent_constraint` and `kernel_constraint` as in `BinaryDense`.
+        use_bias: Default False.
+        **kwargs: Of `keras.layers.SimpleRNNCell`, but for dropout.
+
+    Raises:
+        ValueError: If a quantizer is unknown, what is to be quantized is not of a float dtype, or
+            dropout is asked for, whose zeros are a third value.
+
+    Example:
+
+    >>> cell = BinaryRNNCell(4, input_quantizer="sign", kernel_quantizer="sign",
+    ...                      state_quantizer="sign", recurrent_quantizer="sign")
+    >>> tuple(keras.layers.RNN(cell)(np.ones((2, 5, 3))).shape)
+    (2, 4)
+    """
+
+    kernels = {"kernel": Kernel("kernel", -1), "recurrent": Kernel("recurrent_kernel", -1)}
+
+    def __init__(self, units, *, state_quantizer=None, **kwargs):
+        super().__init__(units, **kwargs)
+        if self.dropout or self.recurrent_dropout:
+            raise ValueError(
+                f"Received dropout={self.dropout} and recurrent_dropout={self.recurrent_dropout}. "
+                "Expected 0 for both: a dropped input would be a third value among signs. Put a "
+                "keras.layers.Dropout before or after the recurrent layer."
+            )
+        self.state_quantizer = self._own_quantizer("state", state_quantizer)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if self.state_quantizer is not None and not self.state_quantizer.built:
+            self.state_quantizer.build((None, self.units))
+
+    def call(self, sequence, states, training=False):
+        several = isinstance(states, (list, tuple))
+        state = self._quantized(self.state_quantizer, states[0] if several else states)
+        outputs = ops.matmul(self.quantized_inputs(sequence), self.quantized_kernel())
+        outputs = outputs + ops.matmul(state, self.quantized_kernel("recurrent_kernel"))
+        if self.bias is not None:
+            outputs = outputs + self.bias
+        if self.activation is not None:
+            outputs = self.activation(outputs)
+        return outputs, [outputs] if several else outputs
+
+    def get_config(self):
+        state = keras.saving.serialize_keras_object(self.state_quantizer)
+        return {**super().get_config(), "state_quantizer": state}

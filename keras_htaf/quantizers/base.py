@@ -1,0 +1,40 @@
+"""What every quantizer is: a layer of few values, with its bits and its scale."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+
+
+class Quantizer(keras.layers.Layer):
+    """Base of what maps real numbers to a few values, forwards exactly, backwards with a slope.
+
+    A quantizer is an ordinary layer of one input and an output of the same shape. A binary layer
+    applies one to its inputs and one to its kernel. Give each layer quantizers of its own, as Keras
+    saves a layer once.
+    """
+
+    precision: int
+    """Bits in which one code can be stored."""
+
+    @property
+    def support(self) -> float:
+        """Size of input beyond which the gradient is exactly 0: there a latent weight is stuck."""
+        return math.inf
+
+    def decompose(self, x):
+        """The exact values as codes times scale, which is what can be packed and exported.
+
+        Args:
+            x: Float tensor, an input or a latent kernel.
+
+        Returns:
+            `(codes, scale)`: the codes are integers, in a tensor of the shape and dtype of `x`;
+            the scale is 1 or what broadcasts to them. They are exact whatever the forward mode,
+            and have no gradient.
+        """
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape):
+        return input_shape

@@ -1,0 +1,108 @@
+"""Activations and kernels of a few bits."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from keras_htaf import backend
+from keras_htaf.quantizers.base import Quantizer
+
+_MODES = ("activations", "weights")
+_register = keras.saving.register_keras_serializable(package="keras_htaf")
+
+
+@_register
+class DoReFa(Quantizer):
+    """2^k equally spaced values, of [0, 1] for activations or of [-1, 1] for weights.
+
+    With n = 2^k - 1 and round to the nearest integer, ties to the even one:
+
+        activations    forward    round(n clip(x, 0, 1)) / n
+                       backward   1 where 0 <= x <= 1, edges included, else 0
+        weights        forward    2 round(n c) / n - 1   with c = tanh(x) / (2 max |tanh x|) + 1/2
+                       backward   (1 - tanh(x)^2) / max |tanh x|; the maximum, which is over the
+                                  whole kernel, is not differentiated
+
+    Args:
+        k_bit: Number of bits k, 1 to 8; for weights 2 to 8, since DoReFa-Net's kernel of one bit is
+            a scaled sign (`MagnitudeAwareSign` with `surrogates.Rectangle(clip=None)`, but with one
+            scale for all channels). Default 2.
+        mode: `"activations"` (default) or `"weights"`.
+        **kwargs: Of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If `k_bit` is out of range or the mode is unknown.
+
+    Example:
+
+    >>> y = DoReFa()(np.array([0.1, 0.25, 0.7, 1.2]))
+    >>> (3 * keras.ops.convert_to_numpy(y)).tolist()
+    [0.0, 1.0, 2.0, 3.0]
+
+    Reference: Zhou et al. (2016), arXiv:1606.06160.
+    """
+
+    def __init__(self, k_bit: int = 2, mode: str = "activations", **kwargs):
+        super().__init__(**kwargs)
+        if mode not in _MODES:
+            raise ValueError(f"Received mode={mode!r}. Expected one of {_MODES}.")
+        least = 1 + _MODES.index(mode)
+        if isinstance(k_bit, bool) or not isinstance(k_bit, int) or not least <= k_bit <= 8:
+            raise ValueError(
+                f"Received k_bit={k_bit!r} with mode={mode!r}. Expected an integer from {least} to "
+                "8" + ("; for weights of one bit use MagnitudeAwareSign." if least == 2 else ".")
+            )
+        self.k_bit = k_bit
+        self.mode = mode
+
+    @property
+    def precision(self) -> int:
+        return self.k_bit
+
+    @property
+    def levels(self) -> int:
+        """n = 2^k - 1, the number of steps between the least value and the greatest."""
+        return 2**self.k_bit - 1
+
+    def build(self, input_shape):
+        pass
+
+    def call(self, inputs):
+        if self.mode == "activations":
+            return backend.step(inputs, self.levels, _UNIT, _values, 1.0)
+        shares = backend.step(self._shares(inputs), self.levels, _UNIT, _values, 1.0)
+        return 2.0 * shares - 1.0
+
+    def decompose(self, x):
+        if self.mode == "activations":
+            return ops.stop_gradient(_codes(x, self.levels)), 1.0 / self.levels
+        codes = ops.stop_gradient(_codes(self._shares(x), self.levels))
+        return 2.0 * codes - self.levels, 1.0 / self.levels
+
+    def _shares(self, x):
+        limited = ops.tanh(x)
+        greatest = ops.stop_gradient(ops.max(ops.abs(limited)))
+        # A kernel of zeros has no greatest weight to divide by.
+        return limited / ops.where(greatest > 0, 2.0 * greatest, 1.0) + 0.5
+
+    def get_config(self):
+        return {**super().get_config(), "k_bit": self.k_bit, "mode": self.mode}
+
+
+class _Unit:
+    """The slope of the identity on [0, 1]."""
+
+    def derivative(self, x, sharpness):
+        return ops.cast(ops.logical_and(x >= 0.0, x <= 1.0), x.dtype)
+
+
+_UNIT = _Unit()
+
+
+def _codes(x, levels):
+    return ops.round(ops.clip(x, 0.0, 1.0) * levels)
+
+
+def _values(x, levels):
+    return _codes(x, levels) / levels
