@@ -31,6 +31,7 @@ from keras_htaf import (
     surrogates,
 )
 from keras_htaf.calibration import calibrate
+from keras_htaf.costs import summary
 from keras_htaf.diagnosis import diagnose
 from keras_htaf.hardening import harden, soften
 from keras_htaf.saving import load_model
@@ -53,5 +54,6 @@ __all__ = [
     "quantizers",
     "regularizers",
     "soften",
+    "summary",
     "surrogates",
 ]

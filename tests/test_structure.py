@@ -21,7 +21,7 @@ ORDER = [
     {"quantizers"},
     {"layers"},
     {"hardening", "regularizers", "files", "datasets"},
-    {"callbacks", "calibration", "models", "saving"},
+    {"callbacks", "calibration", "costs", "models", "saving"},
     {"diagnosis"},
     {"export"},
     {"cli"},
