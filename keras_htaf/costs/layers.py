@@ -29,6 +29,9 @@ def weights(layer: keras.layers.Layer) -> Counter[int]:
     """
     count: Counter[int] = Counter()
     if isinstance(layer, Step):
+        for variable in layer.weights:  # a learned threshold, of some
+            if variable is not layer.sharpness and variable is not layer.scale:
+                count[_bits(variable)] += math.prod(variable.shape)
         return count
     if isinstance(layer, _layers.BatchNormalization):
         count[_bits(layer.moving_mean)] = 2 * math.prod(layer.moving_mean.shape)
