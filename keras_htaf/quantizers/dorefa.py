@@ -101,8 +101,8 @@ _UNIT = _Unit()
 
 
 def _codes(x, levels):
-    return ops.round(ops.clip(x, 0.0, 1.0) * levels)
+    return ops.round(ops.clip(x, 0.0, 1.0) * ops.cast(levels, x.dtype))
 
 
 def _values(x, levels):
-    return _codes(x, levels) / levels
+    return _codes(x, levels) / ops.cast(levels, x.dtype)
