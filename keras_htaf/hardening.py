@@ -61,7 +61,7 @@ def unit_steps(model: keras.Model) -> list[Step]:
 
 @contextmanager
 def observe_steps(model: keras.Model) -> Iterator[dict[str, list]]:
-    """Record what each step layer of `unit_steps` gives while the model is called eagerly within the context.
+    """Record what each step of `unit_steps` gives while the model is called eagerly.
 
     Yields:
         A dict from the path of a step layer (its name while it is unbuilt) to the list of its
