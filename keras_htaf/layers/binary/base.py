@@ -141,8 +141,8 @@ class BinaryLayer:
         if not keras.backend.is_float_dtype(inputs.dtype):
             raise ValueError(
                 f"Layer {self.name!r} received inputs of dtype "
-                f"{keras.backend.standardize_dtype(inputs.dtype)} to quantize. Expected float ones: "
-                "cast them, and centre them around the quantizer's threshold."
+                f"{keras.backend.standardize_dtype(inputs.dtype)} to quantize. Expected float "
+                "ones: cast them, and centre them around the quantizer's threshold."
             )
         return ops.cast(quantizer(inputs), self.compute_dtype)
 
