@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_htaf.hardening import step_layers
+from keras_htaf.hardening import unit_steps
 from keras_htaf.quantizers import Step
 
 
@@ -22,10 +22,11 @@ def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
         scale = r / d    with r the `share` quantile of |z| and d = surrogate.width(share)
 
     A slope that is too narrow for its inputs leaves most units without a gradient; one that is too
-    wide passes gradients that say little about the step. The steps are set in the order in which
-    the model computes them, each on what the steps before it already give. Batch normalisation
-    uses the statistics of `x`, as it will in training. Hard steps give the same bits at any scale,
-    so a trained hard model decides as before; a smooth one does not.
+    wide passes gradients that say little about the step. Steps that quantize kernels keep theirs: a
+    latent kernel moves while it is trained, and is clipped to where its slope ends. The others are
+    set in the order in which the model computes them, each on what the steps before it already
+    give. Batch normalisation uses the statistics of `x`, as it will in training. Hard steps give
+    the same bits at any scale, so a trained hard model decides as before; a smooth one does not.
 
     Args:
         model: A built model with step layers. Only their scales change.
@@ -54,7 +55,7 @@ def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
         raise ValueError(f"Received share={share!r}. Expected a number above 0 and below 1.")
     if not model.built:
         raise ValueError(f"Model {model.name!r} is not built. Call it on data first.")
-    steps = step_layers(model)
+    steps = unit_steps(model)
     if not steps:
         raise ValueError(f"Model {model.name!r} has no step layer, so there is nothing to set.")
 

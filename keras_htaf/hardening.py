@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import keras
 
+from keras_htaf.layers import BinaryLayer
 from keras_htaf.ops import steps
 from keras_htaf.quantizers import FORWARDS, Step
 
@@ -51,9 +52,16 @@ def step_layers(model: keras.Model) -> list[Step]:
     return [layer for layer in model._flatten_layers() if isinstance(layer, Step)]
 
 
+def unit_steps(model: keras.Model) -> list[Step]:
+    """The step layers that make units of the model's data: all but those that quantize kernels."""
+    binary = [layer for layer in model._flatten_layers() if isinstance(layer, BinaryLayer)]
+    of_kernels = {id(q) for layer in binary for q in layer.kernel_quantizers.values()}
+    return [step for step in step_layers(model) if id(step) not in of_kernels]
+
+
 @contextmanager
 def observe_steps(model: keras.Model) -> Iterator[dict[str, list]]:
-    """Record what each step layer gives while the model is called eagerly within the context.
+    """Record what each step of `unit_steps` gives while the model is called eagerly.
 
     Yields:
         A dict from the path of a step layer (its name while it is unbuilt) to the list of its
@@ -61,7 +69,7 @@ def observe_steps(model: keras.Model) -> Iterator[dict[str, list]]:
     """
     seen: dict[str, list] = {}
     with ExitStack() as stack:
-        for layer in step_layers(model):
+        for layer in unit_steps(model):
             outputs = seen.setdefault(layer.path or layer.name, [])
             stack.enter_context(layer.tapped(observer=outputs.append))
         yield seen

@@ -142,7 +142,8 @@ def step(x, sharpness, surrogate, forward, gain, scale=1.0):
 
         return forward(x, sharpness), gradient
 
-    return run(x, sharpness, scale)
+    # Of a variable, such as a latent kernel: one that is read within `run` would want a gradient.
+    return run(tf.convert_to_tensor(x), sharpness, scale)
 
 
 def gradients(loss, tensors):

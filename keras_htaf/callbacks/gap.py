@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from keras_htaf.hardening import observe_steps, step_layers, with_forward
+from keras_htaf.hardening import observe_steps, unit_steps, with_forward
 
 
 class DiscretizationGap(keras.callbacks.Callback):
@@ -123,7 +123,7 @@ def softness(model: keras.Model, x, batch_size: int = 256) -> float:
     """
     sums, counts = 0.0, 0
     for begin in range(0, len(x), batch_size):
-        signed = {layer.path or layer.name: layer.rise == 2 for layer in step_layers(model)}
+        signed = {layer.path or layer.name: layer.rise == 2 for layer in unit_steps(model)}
         with observe_steps(model) as outputs:
             model(x[begin : begin + batch_size], training=False)
         for path, values in outputs.items():
@@ -132,4 +132,4 @@ def softness(model: keras.Model, x, batch_size: int = 256) -> float:
                 h = (1 + h) / 2 if signed[path] else h
                 sums += float(np.sum(4 * h * (1 - h), dtype="float64"))
                 counts += h.size
-    return sums / counts
+    return sums / counts if counts else 0.0  # of a model whose kernels alone are steps

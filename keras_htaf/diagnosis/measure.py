@@ -13,7 +13,7 @@ from keras_htaf.diagnosis.passes import backward, forward
 from keras_htaf.diagnosis.places import Place, gradient_norm, row
 from keras_htaf.diagnosis.results import Diagnosis
 from keras_htaf.diagnosis.task import scores, understand
-from keras_htaf.hardening import step_layers
+from keras_htaf.hardening import unit_steps
 
 
 def diagnose(model: keras.Model, x, y, loss=None, batch_size: int = 256) -> Diagnosis:
@@ -107,7 +107,7 @@ def _checked(model, x, y, batch_size):
         raise ValueError(
             f"Model {model.name!r} is not built. Call it on data (or give it an Input) first."
         )
-    if not step_layers(model):
+    if not unit_steps(model):
         raise ValueError(
             f"Model {model.name!r} has no step layer (keras_htaf.layers.HTAF, Heaviside, Sign), so "
             "there is nothing to diagnose."

@@ -16,7 +16,7 @@ from keras import ops
 
 from keras_htaf import backend
 from keras_htaf.diagnosis.places import Place
-from keras_htaf.hardening import step_layers
+from keras_htaf.hardening import unit_steps
 from keras_htaf.quantizers import Step
 
 
@@ -73,6 +73,6 @@ def backward(model: keras.Model, loss: Callable, x, y, places: list[Place]) -> N
 @contextmanager
 def _tapped(model: keras.Model, tap_of: Callable[[Step], Callable]) -> Iterator[None]:
     with ExitStack() as stack:
-        for layer in step_layers(model):
+        for layer in unit_steps(model):
             stack.enter_context(layer.tapped(tap_of(layer)))
         yield

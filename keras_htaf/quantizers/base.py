@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import keras
+from keras import ops
 
 
 class Quantizer(keras.layers.Layer):
@@ -38,3 +39,9 @@ class Quantizer(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+def in_single(x):
+    """`x` in at least float32, since sums and levels are rounded in half precision."""
+    half = keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16")
+    return ops.cast(x, "float32") if half else x

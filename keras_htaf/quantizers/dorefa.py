@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_htaf import backend
-from keras_htaf.quantizers.base import Quantizer
+from keras_htaf.quantizers.base import Quantizer, in_single
 
 _MODES = ("activations", "weights")
 _register = keras.saving.register_keras_serializable(package="keras_htaf")
@@ -69,18 +69,21 @@ class DoReFa(Quantizer):
         pass
 
     def call(self, inputs):
-        if self.mode == "activations":
-            return backend.step(inputs, self.levels, _UNIT, _values, 1.0)
         shares = backend.step(self._shares(inputs), self.levels, _UNIT, _values, 1.0)
-        return 2.0 * shares - 1.0
+        outputs = shares if self.mode == "activations" else 2.0 * shares - 1.0
+        return ops.cast(outputs, inputs.dtype)
 
     def decompose(self, x):
-        if self.mode == "activations":
-            return ops.stop_gradient(_codes(x, self.levels)), 1.0 / self.levels
         codes = ops.stop_gradient(_codes(self._shares(x), self.levels))
-        return 2.0 * codes - self.levels, 1.0 / self.levels
+        if self.mode == "weights":
+            codes = 2.0 * codes - self.levels
+        return ops.cast(codes, x.dtype), 1.0 / self.levels
 
     def _shares(self, x):
+        """What is rounded, of which only [0, 1] counts."""
+        x = in_single(x)
+        if self.mode == "activations":
+            return x
         limited = ops.tanh(x)
         greatest = ops.stop_gradient(ops.max(ops.abs(limited)))
         # A kernel of zeros has no greatest weight to divide by.
@@ -101,8 +104,8 @@ _UNIT = _Unit()
 
 
 def _codes(x, levels):
-    return ops.round(ops.clip(x, 0.0, 1.0) * levels)
+    return ops.round(ops.clip(x, 0.0, 1.0) * ops.cast(levels, x.dtype))
 
 
 def _values(x, levels):
-    return _codes(x, levels) / levels
+    return _codes(x, levels) / ops.cast(levels, x.dtype)

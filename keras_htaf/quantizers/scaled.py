@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_htaf.ops.steps import signs
+from keras_htaf.quantizers.base import in_single
 from keras_htaf.quantizers.binary import Sign
 from keras_htaf.quantizers.step import channel_axes
 
@@ -95,9 +96,3 @@ class XNORSign(ScaledSign):
     def decompose(self, x):
         size = ops.minimum(ops.abs(in_single(x)), 1.0)
         return signs(x), ops.cast(ops.stop_gradient(self._mean(size)), x.dtype)
-
-
-def in_single(x):
-    """`x` in at least float32: half precision would round the mean's sum."""
-    half = keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16")
-    return ops.cast(x, "float32") if half else x

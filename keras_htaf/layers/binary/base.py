@@ -91,6 +91,12 @@ class BinaryLayer:
     def add_weight(self, *args, name=None, **kwargs):
         if name in self.kernel_quantizers:
             kwargs["autocast"] = False
+            dtype = kwargs.get("dtype") or self.variable_dtype
+            if self.kernel_quantizers[name] and not keras.backend.is_float_dtype(dtype):
+                raise ValueError(
+                    f"Layer {self.name!r} has a {name} of dtype {dtype} to quantize. Expected a "
+                    "float one, which gradients can train: use a float dtype policy."
+                )
         return super().add_weight(*args, name=name, **kwargs)
 
     def build(self, input_shape):
@@ -101,16 +107,11 @@ class BinaryLayer:
             quantizer = self.kernel_quantizers[kernel.weight]
             if quantizer is not None:
                 variable = getattr(self, kernel.weight)
-                self._check_kernel(kernel, variable, quantizer)
+                self._check_axis(kernel, variable, quantizer)
                 if not quantizer.built:
                     quantizer.build(tuple(variable.shape))
 
-    def _check_kernel(self, kernel, variable, quantizer):
-        if not keras.backend.is_float_dtype(variable.dtype):
-            raise ValueError(
-                f"Layer {self.name!r} has a {kernel.weight} of dtype {variable.dtype} to quantize. "
-                "Expected a float one, which gradients can train: use a float dtype policy."
-            )
+    def _check_axis(self, kernel, variable, quantizer):
         rank = len(variable.shape)
         if isinstance(quantizer, ScaledSign) and set(channel_axes(quantizer.axis, rank)) != set(
             channel_axes(kernel.axis, rank)
@@ -139,8 +140,9 @@ class BinaryLayer:
             return inputs
         if not keras.backend.is_float_dtype(inputs.dtype):
             raise ValueError(
-                f"Layer {self.name!r} received inputs of dtype {inputs.dtype} to quantize. "
-                "Expected float ones: cast them, and centre them around the quantizer's threshold."
+                f"Layer {self.name!r} received inputs of dtype "
+                f"{keras.backend.standardize_dtype(inputs.dtype)} to quantize. Expected float "
+                "ones: cast them, and centre them around the quantizer's threshold."
             )
         return ops.cast(quantizer(inputs), self.compute_dtype)
 
@@ -160,10 +162,11 @@ class BinaryLayer:
         raise NotImplementedError
 
     def get_config(self):
-        quantized = {
-            f"{key}_quantizer": keras.saving.serialize_keras_object(
-                getattr(self, f"{key}_quantizer")
-            )
-            for key in ("input", *self.kernels)
-        }
-        return {**super().get_config(), **quantized}
+        names = [f"{key}_quantizer" for key in ("input", *self.kernels)]
+        return {**super().get_config(), **{n: serialized(getattr(self, n)) for n in names}}
+
+
+def serialized(quantizer: Quantizer | None) -> dict | None:
+    """The quantizer's config, not built: the layer that owns it builds it."""
+    config = keras.saving.serialize_keras_object(quantizer)
+    return config and {k: v for k, v in config.items() if k != "build_config"}

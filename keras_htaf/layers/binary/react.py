@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_htaf.ops.steps import signs
 from keras_htaf.quantizers import Sign
-from keras_htaf.quantizers.scaled import in_single
+from keras_htaf.quantizers.base import in_single
 
 _register = keras.saving.register_keras_serializable(package="keras_htaf")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from keras_htaf.layers.binary.base import BinaryLayer, Kernel
+from keras_htaf.layers.binary.base import BinaryLayer, Kernel, serialized
 
 
 @keras.saving.register_keras_serializable(package="keras_htaf")
@@ -68,5 +68,4 @@ class BinaryRNNCell(BinaryLayer, keras.layers.SimpleRNNCell):
         return outputs, [outputs] if several else outputs
 
     def get_config(self):
-        state = keras.saving.serialize_keras_object(self.state_quantizer)
-        return {**super().get_config(), "state_quantizer": state}
+        return {**super().get_config(), "state_quantizer": serialized(self.state_quantizer)}

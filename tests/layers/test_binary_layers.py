@@ -1,0 +1,258 @@
+"""What every binary layer must do; each test class names its layer and the stock one."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from support import dtype_of, tensor, to_numpy
+
+import keras_htaf
+from keras_htaf.constraints import WeightClip
+from keras_htaf.layers import (
+    BinaryConv1D,
+    BinaryConv2D,
+    BinaryConv2DTranspose,
+    BinaryConv3D,
+    BinaryDense,
+    BinaryDepthwiseConv2D,
+    BinaryRNNCell,
+    BinarySeparableConv2D,
+    RSign,
+)
+from keras_htaf.quantizers import MagnitudeAwareSign, Sign
+
+
+class BinaryLayerCase:
+    layer: type
+    stock: type
+    arguments: dict = {}
+    shape: tuple
+    """Of one input."""
+    keys = ("kernel",)
+    """The kernels, as in `<key>_quantizer`."""
+    policy_gives = "float16"
+    """The dtype of the outputs with `dtype="mixed_float16"`."""
+
+    def make(self, quantizer="ste_sign", **kwargs):
+        kernels = {f"{key}_quantizer": quantizer for key in self.keys}
+        clips = {f"{key}_constraint": WeightClip() for key in self.keys}
+        given = {"input_quantizer": "ste_sign", **kernels, **clips, **self.arguments, **kwargs}
+        return self.layer(**given)
+
+    def model(self, **kwargs):
+        keras.utils.set_random_seed(4)
+        return keras.Sequential([keras.Input(self.shape), self.wrapped(self.make(**kwargs))])
+
+    def wrapped(self, layer):
+        return layer
+
+    def binary(self, model):
+        return model.layers[0]
+
+    def data(self, n=4):
+        return np.random.default_rng(3).normal(size=(n, *self.shape)).astype("float32")
+
+    def expected(self, layer, x):
+        """The stock layer, given signs and the quantized kernels."""
+        stock = self.stock(**self.arguments, use_bias=layer.use_bias)
+        stock.build((None, *self.shape))
+        stock.set_weights(self.exact(layer))
+        return to_numpy(stock(tensor(np.where(x >= 0, 1.0, -1.0))))
+
+    def exact(self, layer):
+        """The signs of the latent kernels, and the bias if there is one."""
+        kernels = [to_numpy(getattr(layer, name)) for name in layer.kernel_quantizers]
+        signs = [np.where(w >= 0, 1.0, -1.0) for w in kernels]
+        return [*signs, to_numpy(layer.bias)] if layer.use_bias else signs
+
+    @pytest.mark.parametrize("use_bias", [False, True])
+    def test_is_the_stock_layer_with_signs(self, use_bias):
+        model, x = self.model(use_bias=use_bias, bias_initializer="ones"), self.data()
+        found = to_numpy(model(tensor(x)))
+        np.testing.assert_array_equal(found, self.expected(self.binary(model), x))
+        np.testing.assert_array_equal(to_numpy(keras_htaf.harden(model)(x)), found)
+
+    def test_without_quantizers_it_is_the_stock_layer(self):
+        none = {f"{key}_quantizer": None for key in ("input", *self.keys)}
+        model, x = self.model(**none), self.data()
+        stock = keras.Sequential(
+            [keras.Input(self.shape), self.wrapped(self.stock(**self.arguments, use_bias=False))]
+        )
+        stock.set_weights(model.get_weights())
+        np.testing.assert_allclose(to_numpy(model(x)), to_numpy(stock(x)), atol=1e-5)
+
+    def test_trains_saves_and_loads(self, tmp_path):
+        model, x = self.model(), self.data(8)
+        model.compile(keras.optimizers.SGD(3.0), "mse")
+        before = [to_numpy(w) for w in model.trainable_weights]
+        model.fit(x, np.ones((8, *model.output_shape[1:])), batch_size=8, verbose=0)
+        after = [to_numpy(w) for w in model.trainable_weights]
+        assert len(after) == len(self.keys)
+        assert all(np.any(a != b) for a, b in zip(after, before, strict=True))
+        assert max(abs(w).max() for w in after) <= 1.0
+        model.save(tmp_path / "model.keras")
+        again = keras_htaf.load_model(tmp_path / "model.keras")
+        np.testing.assert_array_equal(to_numpy(again(x)), to_numpy(model(x)))
+        assert self.binary(again).get_config() == self.binary(model).get_config()
+
+    def test_policy(self):
+        """Latent kernels and their signs do not pass through half precision."""
+        model, x = self.model(dtype="mixed_float16", quantizer="sign"), self.data()
+        layer = self.binary(model)
+        for name in layer.kernel_quantizers:
+            kernel = getattr(layer, name)
+            assert dtype_of(kernel) == "float32"
+            kernel.assign(1e-12 * np.sign(to_numpy(kernel)))
+        y = model(x)
+        assert dtype_of(y) == self.policy_gives
+        np.testing.assert_allclose(to_numpy(y), self.expected(layer, x), atol=2e-2)
+
+    def test_steps_are_found(self):
+        model = self.model(quantizer="magnitude_aware_sign")
+        found = keras_htaf.hardening.step_layers(model)
+        assert {f"{key}_quantizer" for key in ("input", *self.keys)} <= {s.name for s in found}
+        units = keras_htaf.hardening.unit_steps(model)
+        assert len(units) == len(found) - len(self.keys)
+
+    def test_scale_comes_out_of_the_sum(self):
+        """With a scale for each output channel, the layer is its sign's outputs times a scale."""
+        if len(self.keys) > 1:
+            pytest.skip("two scales")
+        scaled, plain = self.model(quantizer="magnitude_aware_sign"), self.model()
+        plain.layers[0].kernel.assign(scaled.layers[0].kernel)
+        x = self.data()
+        ratio = to_numpy(scaled(x)) / np.where((y := to_numpy(plain(x))) == 0, np.nan, y)
+        ratio = ratio.reshape(-1, ratio.shape[-1])
+        np.testing.assert_allclose(np.nanmax(ratio, 0), np.nanmin(ratio, 0), rtol=1e-5)
+        assert len(np.unique(np.round(np.nanmax(ratio, 0), 5))) > 1
+
+    def test_warns_of_stuck_weights(self):
+        key = self.keys[-1]
+        with pytest.warns(UserWarning, match=f"{key}_constraint=.*WeightClip"):
+            self.make(**{f"{key}_constraint": None})
+        with pytest.warns(UserWarning, match="beyond 1,"):
+            self.make(**{f"{key}_constraint": WeightClip(2.0)})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            self.make(quantizer="sign", **{f"{key}_constraint": None})
+
+    def test_errors(self):
+        with pytest.raises(ValueError, match="Received quantizer 'step'"):
+            self.make(quantizer="step")
+        sign = Sign()
+        with pytest.raises(ValueError, match="one Sign object for several quantizers"):
+            self.make(quantizer=sign, input_quantizer=sign)
+        if self.layer is not BinaryRNNCell:
+            with pytest.raises(ValueError, match="inputs of dtype int32"):
+                self.make()(tensor(np.ones((1, *self.shape)), "int32"))
+
+
+class TestDense(BinaryLayerCase):
+    layer, stock = BinaryDense, layers.Dense
+    arguments = {"units": 3}
+    shape = (5,)
+
+    def test_kernel_of_integers(self):
+        with pytest.raises(ValueError, match="a kernel of dtype int32 to quantize"):
+            BinaryDense(2, kernel_quantizer="sign", dtype="int32").build((None, 3))
+
+    def test_scale_of_the_wrong_axis(self):
+        layer = BinaryDense(2, kernel_quantizer=MagnitudeAwareSign("htaf", axis=0))
+        with pytest.raises(ValueError, match="Expected axis=-1, its output channels"):
+            layer.build((None, 3))
+
+    def test_keras_checks_the_units(self):
+        with pytest.raises(ValueError, match="units"):
+            BinaryDense(0)
+
+    def test_learned_threshold_as_input_quantizer(self):
+        layer = BinaryDense(1, input_quantizer=RSign(), kernel_initializer="ones")
+        layer.build((None, 2))
+        layer.input_quantizer.threshold.assign([1.0, -1.0])
+        assert to_numpy(layer(tensor([[0.5, 0.5]])))[0, 0] == 0.0
+        assert to_numpy(layer(tensor([[1.0, -1.0]])))[0, 0] == 2.0
+
+
+class TestConv1D(BinaryLayerCase):
+    layer, stock = BinaryConv1D, layers.Conv1D
+    arguments = {"filters": 3, "kernel_size": 3}
+    shape = (6, 2)
+
+
+class TestConv2D(BinaryLayerCase):
+    layer, stock = BinaryConv2D, layers.Conv2D
+    arguments = {"filters": 4, "kernel_size": (3, 2), "groups": 2, "strides": 2}
+    shape = (6, 5, 4)
+
+
+class TestConv3D(BinaryLayerCase):
+    layer, stock = BinaryConv3D, layers.Conv3D
+    arguments = {"filters": 3, "kernel_size": 2}
+    shape = (3, 3, 3, 2)
+
+
+class TestConv2DTranspose(BinaryLayerCase):
+    layer, stock = BinaryConv2DTranspose, layers.Conv2DTranspose
+    arguments = {"filters": 3, "kernel_size": 3, "strides": 2, "padding": "same"}
+    shape = (3, 4, 2)
+
+
+class TestDepthwiseConv2D(BinaryLayerCase):
+    layer, stock = BinaryDepthwiseConv2D, layers.DepthwiseConv2D
+    arguments = {"kernel_size": 3, "depth_multiplier": 2}
+    shape = (5, 5, 3)
+    keys = ("depthwise",)
+
+
+class TestSeparableConv2D(BinaryLayerCase):
+    layer, stock = BinarySeparableConv2D, layers.SeparableConv2D
+    arguments = {"filters": 3, "kernel_size": 3}
+    shape = (5, 5, 2)
+    keys = ("depthwise", "pointwise")
+
+
+class TestRNNCell(BinaryLayerCase):
+    layer, stock = BinaryRNNCell, layers.SimpleRNNCell
+    arguments = {"units": 3}
+    shape = (4, 2)
+    keys = ("kernel", "recurrent")
+    policy_gives = "float32"  # the RNN layer has a policy of its own
+
+    def make(self, **kwargs):
+        return super().make(**{"state_quantizer": "ste_sign", **kwargs})
+
+    def wrapped(self, layer):
+        return layers.RNN(layer)
+
+    def binary(self, model):
+        return model.layers[0].cell
+
+    def expected(self, layer, x):
+        w, u = self.exact(layer)
+        h = np.zeros((len(x), 3), "float32")
+        for t in range(x.shape[1]):
+            signs = (np.where(a >= 0, 1, -1) for a in (x[:, t], h))
+            h = np.tanh(np.float32(next(signs) @ w + next(signs) @ u))
+        return h
+
+    def test_is_the_stock_layer_with_signs(self):
+        model, x = self.model(), self.data()
+        found = to_numpy(model(tensor(x)))
+        np.testing.assert_allclose(found, self.expected(self.binary(model), x), atol=1e-6)
+
+    def test_without_quantizers_it_is_the_stock_layer(self, **kwargs):
+        none = dict.fromkeys(
+            ["input_quantizer", "state_quantizer", "kernel_quantizer", "recurrent_quantizer"]
+        )
+        model, x = self.model(**none), self.data()
+        stock = keras.Sequential(
+            [keras.Input(self.shape), layers.RNN(layers.SimpleRNNCell(3, use_bias=False))]
+        )
+        stock.set_weights(model.get_weights())
+        np.testing.assert_allclose(to_numpy(model(x)), to_numpy(stock(x)), atol=1e-5)
+
+    def test_no_dropout(self):
+        with pytest.raises(ValueError, match=r"Received dropout=0.5 and recurrent_dropout=0.0"):
+            self.make(dropout=0.5)
