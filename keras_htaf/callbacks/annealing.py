@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_htaf.hardening import step_layers
+from keras_htaf.hardening import step_layers, unit_steps
 from keras_htaf.surrogates.base import positive
 
 _SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
@@ -42,7 +42,9 @@ class AnnealSharpness(keras.callbacks.Callback):
             epochs of the `fit`. Give it when training is continued with a changed `epochs`.
         frequency: `"epoch"` (default) or `"step"`. With `"step"` and data whose length Keras
             does not know, the first epoch trains at `start`.
-        layers: Names of the step layers to anneal. Default: all.
+        layers: Names of the step layers to anneal. Default: all but the quantizers of kernels,
+            whose latent weights are clipped to where their slope ends (in binary layers their
+            names are "kernel_quantizer" and the like; several layers may share a name).
 
     Raises:
         ValueError: For arguments out of range; at the start of `fit` also when the model has no
@@ -98,7 +100,7 @@ class AnnealSharpness(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._steps = self.params.get("steps")
         self._current = None
-        found = step_layers(self.model)
+        found = step_layers(self.model) if self.layers else unit_steps(self.model)
         unknown = set(self.layers or ()) - {layer.name for layer in found}
         if not found or unknown:
             raise ValueError(
@@ -136,12 +138,13 @@ class AnnealSharpness(keras.callbacks.Callback):
         if value == self._current:
             return
         # Through self.model each time: on JAX that is what makes `fit` read the weights anew.
-        for layer in step_layers(self.model):
-            if self.layers is None or layer.name in self.layers:
-                if layer.sharpness is None:
-                    raise ValueError(
-                        f"Step {layer.name!r} has no sharpness yet, since per_channel=True makes "
-                        "it wait for its input. Call the model on a batch of data before fit."
-                    )
-                layer.sharpness.assign(np.full(layer.sharpness.shape, value, "float32"))
+        for layer in step_layers(self.model) if self.layers else unit_steps(self.model):
+            if self.layers and layer.name not in self.layers:
+                continue
+            if layer.sharpness is None:
+                raise ValueError(
+                    f"Step {layer.name!r} has no sharpness yet, since per_channel=True makes "
+                    "it wait for its input. Call the model on a batch of data before fit."
+                )
+            layer.sharpness.assign(np.full(layer.sharpness.shape, value, "float32"))
         self._current = value

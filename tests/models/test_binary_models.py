@@ -157,6 +157,18 @@ def test_dropout_gives_signs():
     assert (first != second).any()
 
 
+def test_annealing_is_for_units_unless_kernels_are_named():
+    from keras_htaf.callbacks import AnnealSharpness
+
+    for layers_, expected in ((None, (9.0, 1.0)), (["kernel_quantizer"], (8.0, 9.0))):
+        model = compiled(BUILDERS["mlp"]())
+        model.fit(IMAGES, LABELS, verbose=0, callbacks=[AnnealSharpness(9.0, 9.0, layers=layers_)])
+        layer = model.get_layer("layer2")
+        quantizers = layer.input_quantizer, layer.kernel_quantizer
+        found = tuple(float(quantizer.sharpness.numpy()) for quantizer in quantizers)
+        assert found == expected
+
+
 def test_react_has_learned_activations():
     model = BUILDERS["react"]()
     assert sum(isinstance(layer, RPReLU) for layer in model.layers) == 18

@@ -51,11 +51,12 @@ class Parts:
                 x = layers.ReLU(name=f"{name}_relu")(x)
             return plain(*arguments, **options)(x)
         if stepped:
-            options["input_quantizer"] = _own(self.input_quantizer)
+            options["input_quantizer"] = _own(self.input_quantizer, "input_quantizer")
         if binary:
-            options["kernel_quantizer"] = kernel = _own(self.kernel_quantizer)
-            if kernel.support < math.inf:
-                options["kernel_constraint"] = WeightClip(kernel.support)
+            options["kernel_quantizer"] = _own(self.kernel_quantizer, "kernel_quantizer")
+            support = quantizers.get(self.kernel_quantizer).support
+            if support < math.inf:
+                options["kernel_constraint"] = WeightClip(support)
         return quantized(*arguments, **options)(x)
 
 
@@ -97,10 +98,10 @@ def check_images(input_shape, least: int) -> tuple[int, ...]:
     return tuple(input_shape)
 
 
-def _own(quantizer) -> quantizers.Quantizer:
-    """A quantizer of its own for each layer."""
+def _own(quantizer, name) -> str | quantizers.Quantizer:
+    """What gives a layer a quantizer of its own, under the name that layers give theirs."""
     if isinstance(quantizer, str):
-        return quantizers.get(quantizer)
+        return quantizer
     config = keras.saving.serialize_keras_object(quantizer)
-    config["config"].pop("name", None)
+    config["config"]["name"] = name
     return keras.saving.deserialize_keras_object(config)
