@@ -42,7 +42,7 @@ def binary_kernels(model: keras.Model) -> list[BinaryKernel]:
 
     >>> layers = [keras.Input((4,)), keras_htaf.layers.BinaryDense(3, kernel_quantizer="sign"),
     ...           keras.layers.Dense(2)]
-    >>> [kernel.variable.shape for kernel in binary_kernels(keras.Sequential(layers))]
+    >>> [tuple(kernel.variable.shape) for kernel in binary_kernels(keras.Sequential(layers))]
     [(4, 3)]
     """
     found = []
