@@ -10,6 +10,8 @@ This package is the only place that imports tensorflow, jax or torch, and it imp
                                     exactly forward(x, sharpness); backwards
                                     gain * surrogate.derivative(x / scale, sharpness) / scale
     gradients(loss, tensors)        the gradients of the number loss(*tensors), evaluated eagerly
+    eager_scope()                   a context in which variables have values, even while a training
+                                    step is being compiled
 
 `portable.py` is the definition they are held equal to, and serves any other Keras backend.
 """
@@ -19,12 +21,40 @@ import keras
 _name = keras.config.backend()
 
 if _name == "tensorflow":
-    from keras_htaf.backend.tensorflow import gradients, htaf, htaf_inference, htaf_slope, step
+    from keras_htaf.backend.tensorflow import (
+        eager_scope,
+        gradients,
+        htaf,
+        htaf_inference,
+        htaf_slope,
+        step,
+    )
 elif _name == "jax":
-    from keras_htaf.backend.jax import gradients, htaf, htaf_inference, htaf_slope, step
+    from keras_htaf.backend.jax import (
+        eager_scope,
+        gradients,
+        htaf,
+        htaf_inference,
+        htaf_slope,
+        step,
+    )
 elif _name == "torch":
-    from keras_htaf.backend.torch import gradients, htaf, htaf_inference, htaf_slope, step
+    from keras_htaf.backend.torch import (
+        eager_scope,
+        gradients,
+        htaf,
+        htaf_inference,
+        htaf_slope,
+        step,
+    )
 else:
-    from keras_htaf.backend.portable import gradients, htaf, htaf_inference, htaf_slope, step
+    from keras_htaf.backend.portable import (
+        eager_scope,
+        gradients,
+        htaf,
+        htaf_inference,
+        htaf_slope,
+        step,
+    )
 
-__all__ = ["gradients", "htaf", "htaf_inference", "htaf_slope", "step"]
+__all__ = ["eager_scope", "gradients", "htaf", "htaf_inference", "htaf_slope", "step"]

@@ -6,12 +6,15 @@ a kernel of its own, so p is written in two ways; and a bounded exponential is c
 
 from __future__ import annotations
 
+import contextlib
 import math
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
+
+eager_scope = contextlib.nullcontext
 
 # exp on [-ln2 / 2, ln2 / 2], relative error 2e-7.
 _EXP = (0.008261163719, 0.041899967939, 0.166681289673, 0.499991327524, 0.999999523163, 1.0)

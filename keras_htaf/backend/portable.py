@@ -12,8 +12,12 @@ Everything is written in two numbers in (0, 1/2], which stay accurate where `1 -
 
 from __future__ import annotations
 
+import contextlib
+
 import keras
 from keras import ops
+
+eager_scope = contextlib.nullcontext
 
 
 def _parts(x, alpha, beta):

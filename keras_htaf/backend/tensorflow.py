@@ -19,6 +19,8 @@ import platform
 
 import tensorflow as tf
 
+eager_scope = tf.init_scope
+
 # exp on [-ln2 / 2, ln2 / 2], relative error 2e-7.
 _EXP = (0.008261163719, 0.041899967939, 0.166681289673, 0.499991327524, 0.999999523163, 1.0)
 

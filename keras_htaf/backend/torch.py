@@ -7,7 +7,11 @@ by numbers only (a tensor may carry a vmap dimension that the temporary lacks).
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
+
+eager_scope = contextlib.nullcontext
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.default  # (g, y) -> g * y * (1 - y)
 

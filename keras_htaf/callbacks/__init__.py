@@ -1,6 +1,7 @@
-"""Callbacks: annealing the sharpness, measuring the gap."""
+"""Callbacks: annealing the sharpness, measuring the gap, counting flips."""
 
 from keras_htaf.callbacks.annealing import AnnealSharpness
+from keras_htaf.callbacks.flips import FlipRatio
 from keras_htaf.callbacks.gap import DiscretizationGap
 
-__all__ = ["AnnealSharpness", "DiscretizationGap"]
+__all__ = ["AnnealSharpness", "DiscretizationGap", "FlipRatio"]

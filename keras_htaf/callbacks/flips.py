@@ -1,0 +1,89 @@
+"""How many binary weights change their sign."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from keras_htaf.optimizers import binary_kernels
+
+
+class FlipRatio(keras.callbacks.Callback):
+    """Logs the share of binary weights whose sign is another than an epoch (or a step) ago.
+
+    Logs, and so writes into `history`:
+
+        flip_ratio            of all binary kernels: weights that changed sign / weights
+        flip_ratio/<layer>    of one layer's kernel, by the layer's name (with the kernel's name
+                              behind it where a layer has several)
+
+    A weight of 0 counts as +1, as it does in the network. The first epoch is compared with the
+    weights before it. Latent weights and the signs that `Bop` trains are treated alike.
+
+    Args:
+        frequency: `"epoch"` (default), or `"step"`: the mean over the steps of an epoch of the
+            share that flips in one step. This reads the weights after each step, which takes time.
+
+    Raises:
+        ValueError: If `frequency` is another; at the start of `fit` also if the model has no
+            trainable binary kernel, or two layers of the same name have one.
+
+    Example:
+
+    >>> layer = keras_htaf.layers.BinaryDense(2, kernel_quantizer="sign", name="binary")
+    >>> model = keras.Sequential([keras.Input((4,)), layer])
+    >>> model.compile(keras.optimizers.SGD(0.0), "mse")
+    >>> logs = model.fit(np.eye(4), np.ones((4, 2)), verbose=0, callbacks=[FlipRatio()]).history
+    >>> logs["flip_ratio"], logs["flip_ratio/binary"]
+    ([0.0], [0.0])
+
+    Reference: Helwegen et al. (2019), arXiv:1906.02107.
+    """
+
+    def __init__(self, frequency: str = "epoch"):
+        super().__init__()
+        if frequency not in ("epoch", "step"):
+            raise ValueError(f"Received frequency={frequency!r}. Expected 'epoch' or 'step'.")
+        self.frequency = frequency
+
+    def on_train_begin(self, logs=None):
+        kernels = binary_kernels(self.model)
+        labels = [kernel.label for kernel in kernels]
+        if not kernels or len(set(labels)) < len(labels):
+            raise ValueError(
+                f"FlipRatio found the binary kernels {labels} in model {self.model.name!r}. "
+                "Expected at least one that is trainable, in layers with names of their own."
+            )
+        self._signs = self._read()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._flips = dict.fromkeys(self._signs, 0)
+        self._times = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.frequency == "step":
+            self._compare()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.frequency == "epoch":
+            self._compare()
+        if logs is None:
+            return
+        seen = {label: signs.size * self._times for label, signs in self._signs.items()}
+        logs["flip_ratio"] = sum(self._flips.values()) / sum(seen.values())
+        for label, flips in self._flips.items():
+            logs[f"flip_ratio/{label}"] = flips / seen[label]
+
+    def _compare(self):
+        signs = self._read()
+        for label, before in self._signs.items():
+            self._flips[label] += int(np.count_nonzero(signs[label] != before))
+        self._times += 1
+        self._signs = signs
+
+    def _read(self):
+        # Through self.model: on JAX that brings the weights up to date within an epoch.
+        return {
+            kernel.label: keras.ops.convert_to_numpy(kernel.variable >= 0)
+            for kernel in binary_kernels(self.model)
+        }

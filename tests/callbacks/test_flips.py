@@ -1,0 +1,93 @@
+"""FlipRatio: against signs that are recorded by hand."""
+
+import keras
+import numpy as np
+import pytest
+from binary_case import X, Y, fit, make_model
+from support import to_numpy
+
+from keras_htaf.callbacks import FlipRatio
+from keras_htaf.layers import BinaryDense, BinarySeparableConv2D
+from keras_htaf.optimizers import Bop, SplitOptimizer
+
+
+class Record(keras.callbacks.Callback):
+    """The signs of the binary kernel before training and after each step."""
+
+    def on_train_begin(self, logs=None):
+        self.signs = []
+        self.on_train_batch_end(0)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.signs.append(to_numpy(self.model.get_layer("binary").kernel) >= 0)
+
+
+PARTS = {"bop": lambda: Bop(1e-4, 0.3), "latent": lambda: keras.optimizers.SGD(0.1)}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("frequency", ["epoch", "step"])
+def test_equals_counting(frequency, part):
+    model, record = make_model(), Record()
+    if part == "latent":
+        model.get_layer("binary").kernel.assign(np.full((6, 5), -0.004))
+    optimizer = SplitOptimizer(model, PARTS[part](), "adam")
+    logs = fit(model, optimizer, epochs=3, callbacks=[FlipRatio(frequency), record])
+    every = 3 if frequency == "epoch" else 1
+    signs = np.array(record.signs[::every])
+    ratios = np.mean(signs[1:] != signs[:-1], axis=(1, 2)).reshape(3, -1).mean(1)
+    assert np.any(ratios > 0)
+    np.testing.assert_allclose(logs["flip_ratio"], ratios)
+    np.testing.assert_allclose(logs["flip_ratio/binary"], ratios)
+
+
+class Flip(keras.callbacks.Callback):
+    """Turns the first row of some kernels in each epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for layer, weight in (("a", "kernel"), ("b", "pointwise_kernel")):
+            variable = getattr(self.model.get_layer(layer), weight)
+            value = to_numpy(variable)
+            value[..., 0] *= -1
+            variable.assign(value)
+
+
+def test_labels_and_totals():
+    a = BinaryDense(4, kernel_quantizer="sign", name="a")
+    b = BinarySeparableConv2D(
+        2, 1, depthwise_quantizer="sign", pointwise_quantizer="sign", name="b"
+    )
+    layers = [keras.Input((6,)), a, keras.layers.Reshape((2, 2, 1)), b]
+    model = keras.Sequential(layers)
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    callbacks = [Flip(), FlipRatio()]
+    logs = model.fit(X, np.ones((24, 2, 2, 2)), epochs=2, verbose=0, callbacks=callbacks).history
+    del logs["loss"]
+    expected = {"a": 6 / 24, "b/depthwise_kernel": 0.0, "b/pointwise_kernel": 1 / 2}
+    expected = {f"flip_ratio/{label}": [ratio] * 2 for label, ratio in expected.items()}
+    assert logs == {"flip_ratio": [7 / 27] * 2, **expected}
+
+
+@pytest.mark.parametrize("frequency", ["epoch", "step"])
+def test_it_does_not_disturb_the_training(frequency):
+    one, two = make_model(), make_model()
+    fit(one, "adam")
+    fit(two, "adam", callbacks=[FlipRatio(frequency)])
+    for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="Received frequency='batch'"):
+        FlipRatio("batch")
+    with pytest.raises(ValueError, match=r"binary kernels \[\]"):
+        fit(make_model(quantizer=None), "sgd", callbacks=[FlipRatio()])
+    model = keras.Sequential([keras.Input((6,)), make_model(), make_model_of_two()])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"\['binary', 'binary'\]"):
+        model.fit(X, Y, verbose=0, callbacks=[FlipRatio()])
+
+
+def make_model_of_two():
+    layer = BinaryDense(1, kernel_quantizer="sign", name="binary")
+    return keras.Sequential([keras.Input((2,)), layer])
