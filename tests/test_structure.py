@@ -20,7 +20,7 @@ ORDER = [
     {"ops"},
     {"quantizers"},
     {"layers"},
-    {"hardening", "regularizers", "files", "datasets"},
+    {"hardening", "regularizers", "losses", "files", "datasets"},
     {"callbacks", "calibration", "models", "saving"},
     {"diagnosis"},
     {"export"},
