@@ -44,7 +44,7 @@ for activation in (None, "relu"):
     )
     model.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras_htaf.losses.SmoothedCrossentropy(),
         metrics=["accuracy"],
     )
     exact = activation is None

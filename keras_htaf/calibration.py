@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
+from numbers import Real
 
 import keras
 import numpy as np
@@ -40,8 +41,8 @@ def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
         or whose slope has infinite area (`Rectangle(clip=None)`), keeps the one it had.
 
     Raises:
-        ValueError: If `share` is out of range, the model is not built or has no step layer, or a
-            step receives an input that is not finite.
+        ValueError: If `share` is out of range, `model` is not a built model with step layers, or a
+            step receives no input, one that is not finite, or is called within a compiled loop.
 
     Example:
 
@@ -51,8 +52,10 @@ def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
     >>> scales[step.path] == float(step.scale)
     True
     """
-    if not 0 < share < 1:
+    if not isinstance(share, Real) or not 0 < share < 1:
         raise ValueError(f"Received share={share!r}. Expected a number above 0 and below 1.")
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"Received {type(model).__name__}. Expected a keras.Model.")
     if not model.built:
         raise ValueError(f"Model {model.name!r} is not built. Call it on data first.")
     steps = unit_steps(model)
@@ -64,7 +67,14 @@ def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
     def setter(layer):
         def tap(inputs):
             if layer not in scales:  # a shared step is set at its first call
-                scales[layer] = _scale(layer, inputs, share)
+                try:
+                    scales[layer] = _scale(layer, inputs, share)
+                except (TypeError, NotImplementedError) as error:  # of JAX and of TensorFlow
+                    raise ValueError(
+                        f"Step {layer.name!r} is called within a compiled loop, such as the cell "
+                        "of a keras.layers.RNN, where its inputs have no values. Set its scale "
+                        "yourself: layer.scale.assign(...)."
+                    ) from error
                 layer.scale.assign(scales[layer])
             return inputs
 
@@ -87,6 +97,8 @@ def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
 
 def _scale(layer: Step, inputs, share: float) -> float:
     size = np.abs(ops.convert_to_numpy(ops.cast(inputs, "float32")))
+    if not size.size:
+        raise ValueError(f"Step {layer.name!r} receives no inputs. Expected at least one sample.")
     if not np.isfinite(size).all():
         raise ValueError(
             f"Step {layer.name!r} receives inputs that are not finite. Check the data and the "

@@ -367,7 +367,7 @@ def test_scales_are_kept(tmp_path):
 # Errors
 
 
-@pytest.mark.parametrize("share", [0, 1, -0.5, 1.5, float("nan")])
+@pytest.mark.parametrize("share", [0, 1, -0.5, 1.5, float("nan"), "0.5"])
 def test_share_errors(share):
     with pytest.raises(ValueError, match=r"Received share=.*Expected a number above 0 and below 1"):
         calibrate(only(layers.Sign()), X, share)
@@ -376,6 +376,10 @@ def test_share_errors(share):
 def test_model_errors():
     with pytest.raises(ValueError, match=r"'fresh' is not built\. Call it on data first"):
         calibrate(keras.Sequential([layers.Sign()], name="fresh"), X)
+    with pytest.raises(ValueError, match=r"Received Sign\. Expected a keras\.Model"):
+        calibrate(layers.Sign(), X)
+    with pytest.raises(ValueError, match=r"receives no inputs\. Expected at least one sample"):
+        calibrate(only(layers.Sign()), X[:0])
     with pytest.raises(ValueError, match="'plain' has no step layer"):
         calibrate(keras.Sequential([keras.Input((5,)), keras.layers.ReLU()], name="plain"), X)
 
@@ -394,3 +398,14 @@ def test_inputs_that_are_not_finite(bad):
     calibrate(model, X)
     with pytest.raises(ValueError, match="Check the data"):
         calibrate(model, np.where(X > 2, bad, X))
+
+
+def test_step_within_a_compiled_loop():
+    """Which the cell of an RNN is on JAX; TensorFlow and torch loop eagerly."""
+    cell = keras.layers.SimpleRNNCell(3, activation=layers.Sign(name="spike"))
+    model = keras.Sequential([keras.Input((4, 2)), keras.layers.RNN(cell)])
+    if keras.config.backend() != "jax":
+        assert calibrate(model, np.ones((2, 4, 2)))
+        return
+    with pytest.raises(ValueError, match="Step 'spike' is called within a compiled loop"):
+        calibrate(model, np.ones((2, 4, 2)))

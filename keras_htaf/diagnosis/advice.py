@@ -70,7 +70,12 @@ def _slopes(layers):
             "normalise before the step."
         ),
     )
-    # A slope of infinite width is meant to be the identity, and inputs that are all 0 say nothing.
+    yield _worst(
+        [row for row in layers if row.scale == 0],
+        lambda row: 0,
+        lambda row: "its inputs are all 0: check the data and the weights before it.",
+    )
+    # A slope of infinite width is meant to be the identity.
     linear = [row for row in layers if row.covered > COVERED and row.passed > LINEAR]
     yield _worst(
         [row for row in linear if row.scale > 0 and row.width < float("inf")],

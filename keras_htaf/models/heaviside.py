@@ -56,10 +56,11 @@ def deep_heaviside_network(
     multiply a residual stream without normalisation instead: 24 such layers explode.
 
     The recipe: standardised inputs, batches of 64, Adam with a learning rate that decays from 2e-3
-    to 0 (cosine), and `callbacks.AnnealSharpness(2.0, 16.0, frequency="step")`. What it gives, and
-    what else was tried, is in docs/results/stability.md. Give batches that are drawn anew in each
-    epoch, such as `Split.batches(shuffle=True)`: with TensorFlow and a seed, `fit` shuffles arrays
-    in the same order each time.
+    to 0 (cosine), `losses.SmoothedCrossentropy()` for classes, and
+    `callbacks.AnnealSharpness(2.0, 16.0, frequency="step")`. What it gives, and what else was
+    tried, is in docs/results/stability.md. Give batches that are drawn anew in each epoch, such as
+    `Split.batches(shuffle=True)`: with TensorFlow and a seed, `fit` shuffles arrays in the same
+    order each time.
 
     Args:
         input_shape: Without the batch axis. A dense network flattens what is not flat; a
@@ -116,7 +117,7 @@ def deep_heaviside_network(
     _check("skip", skip, (None, "residual", "dense"))
     _check("normalization", normalization, ("batch", "layer", None))
     _check("coding", coding, ("sign", "bit"))
-    _check_size(kind, input_shape, depth, stages)
+    input_shape = _checked_shape(kind, input_shape, depth, stages)
     check_forward(forward)
     if isinstance(activation, layers.Layer):
         raise ValueError(
@@ -145,7 +146,10 @@ def deep_heaviside_network(
     y = layers.Dense(num_outputs, dtype="float32", name="head")(s)
     if targets is not None:
         mean, deviation = _moments(targets, num_outputs)
-        y = layers.Rescaling(deviation, mean, dtype="float32", name="head_scale")(y)
+        # Not Rescaling, which looks for the channels elsewhere if images are channels first.
+        y = layers.Normalization(
+            mean=mean, variance=deviation**2, invert=True, dtype="float32", name="head_scale"
+        )(y)
     return keras.Model(inputs, y, name=name)
 
 
@@ -246,23 +250,27 @@ def _check(key, value, allowed):
         raise ValueError(f"Received {key}={value!r}. Expected one of {allowed}.")
 
 
-def _check_size(kind, input_shape, depth, stages):
+def _checked_shape(kind, input_shape, depth, stages) -> tuple:
+    flat = f"Received input_shape={input_shape!r}. Expected"
+    if not isinstance(input_shape, (tuple, list)):
+        raise ValueError(f"{flat} a tuple of sizes without the batch axis.")
     if kind == "dense":
         if not input_shape or any(size is None or size < 1 for size in input_shape):
-            raise ValueError(f"Received input_shape={input_shape}. Expected known, positive sizes.")
-        return
+            raise ValueError(f"{flat} known, positive sizes.")
+        return tuple(input_shape)
     if isinstance(stages, bool) or not isinstance(stages, Integral) or not 1 <= stages <= depth:
         raise ValueError(f"Received stages={stages!r}. Expected 1 <= stages <= depth ({depth}).")
     least = 2 ** (stages - 1)
     sides = [least if size is None else size for size in input_shape[:2]]
     if len(input_shape) != 3 or min(sides) < least or not input_shape[2]:
         raise ValueError(
-            f"Received input_shape={tuple(input_shape)}. Expected (height, width, channels) with "
-            f"at least {least} x {least} pixels for {stages} stages."
+            f"{flat} (height, width, channels) with at least {least} x {least} pixels for {stages} "
+            "stages."
         )
+    return tuple(input_shape)
 
 
-def _moments(targets, num_outputs) -> tuple[list[float], list[float]]:
+def _moments(targets, num_outputs) -> tuple[np.ndarray, np.ndarray]:
     targets = np.asarray(targets, "float64")
     table = targets[:, None] if targets.ndim == 1 else targets
     fits = table.ndim == 2 and table.shape[1] == num_outputs and table.size
@@ -273,4 +281,10 @@ def _moments(targets, num_outputs) -> tuple[list[float], list[float]]:
         )
     # Not by the deviation, which rounding keeps from being 0.
     varies = np.ptp(table, axis=0) > 0
-    return table.mean(0).tolist(), np.where(varies, table.std(0), 1.0).tolist()
+    deviation = np.where(varies, table.std(0), 1.0)
+    if deviation.min() < 1e-6 or deviation.max() > 1e18:  # its square is to be a float32
+        raise ValueError(
+            f"Received targets with standard deviations {deviation}. Expected 1e-6 to 1e18: give "
+            "the targets in other units."
+        )
+    return table.mean(0), deviation

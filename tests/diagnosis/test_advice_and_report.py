@@ -39,6 +39,7 @@ SCORES = {"gap": 0.02, "disagreement": 0.05}
         ),
         ({"covered": 0.59, "passed": 0.08, "surrogate": "HTAF"}, ["lower beta or"]),
         ({"covered": 1.0, "passed": 0.98}, ["so narrow for the slope", "98 %"]),
+        ({"scale": 0.0, "covered": 1.0, "passed": 1.0}, ["its inputs are all 0"]),
         ({"dead": 0.3}, ["30 % of its 10 units are never on in these 1000 samples"]),
         ({"always_on": 0.3}, ["always on"]),
         ({"gradient": 0.0051}, ["is 0.0051 of the last step's"]),
@@ -63,7 +64,6 @@ def test_advice(changes, expected):
         {"covered": 0.3, "passed": 0.16},
         {"covered": 1.0, "passed": 0.96},
         {"covered": 1.0, "passed": 1.0, "width": np.inf},
-        {"covered": 1.0, "passed": 1.0, "scale": 0.0},
         {"gradient": 0.011},
     ],
 )

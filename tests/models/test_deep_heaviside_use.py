@@ -44,8 +44,8 @@ TARGETS = RANDOM.normal([1000.0, -0.2], [50.0, 0.001], (64, 2))
 
 def test_moments_are_in_head_scale():
     scale = regression(TARGETS, 2).get_layer("head_scale")
-    np.testing.assert_allclose(scale.offset, TARGETS.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(scale.scale, TARGETS.std(0), rtol=1e-12)
+    np.testing.assert_allclose(scale.input_mean, TARGETS.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(scale.input_variance, TARGETS.var(0), rtol=1e-12)
     keras.utils.set_random_seed(0)
     model = regression(TARGETS, 2)
     keras.utils.set_random_seed(0)
@@ -61,8 +61,8 @@ def test_targets_of_one_variable(shape):
     targets = np.arange(64.0)
     targets = [*range(64)] if shape == [64] else targets.reshape(shape)
     scale = regression(targets).get_layer("head_scale")
-    assert scale.offset == [31.5]
-    assert scale.scale == [pytest.approx(np.sqrt((64**2 - 1) / 12))]
+    assert scale.input_mean == [31.5]
+    assert scale.input_variance == [pytest.approx((64**2 - 1) / 12)]
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1 / 3, -7e6])
@@ -70,9 +70,17 @@ def test_constant_targets(constant):
     """Their deviation would be 0, or, by rounding, next to it."""
     targets = np.stack([np.full(1000, constant), np.arange(1000.0)], 1)
     scale = regression(targets, 2).get_layer("head_scale")
-    assert scale.scale == [1.0, pytest.approx(np.std(np.arange(1000)))]
-    assert scale.offset[0] == pytest.approx(constant)
+    assert list(scale.input_variance) == [1.0, pytest.approx(np.var(np.arange(1000)))]
+    assert scale.input_mean[0] == pytest.approx(constant)
     assert np.isfinite(predictions(regression([constant]))).all()
+
+
+def test_several_targets_when_images_are_channels_first():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert np.isfinite(predictions(regression(TARGETS, 2))).all()
+    finally:
+        keras.config.set_image_data_format("channels_last")
 
 
 def test_learns_in_units_of_one():
@@ -251,6 +259,9 @@ def test_convolutional_network_learns_stripes():
         ({"coding": "signs"}, "coding='signs'. Expected one of"),
         ({"forward": "exact"}, "forward='exact'. Expected one of"),
         ({"surrogate": "step"}, "Received surrogate 'step'"),
+        ({"input_shape": 64}, r"input_shape=64\. Expected a tuple of sizes"),
+        ({"activation": keras.layers.ReLU()}, "which all layers would share"),
+        ({"num_outputs": 1, "targets": [1e-9, -1e-9]}, "Expected 1e-6 to 1e18: give the targets in other units"),
         ({"input_shape": ()}, r"input_shape=\(\)\. Expected known, positive sizes"),
         ({"input_shape": (None,)}, r"input_shape=\(None,\)"),
         ({"input_shape": (3, 0)}, r"input_shape=\(3, 0\)"),

@@ -12,7 +12,6 @@ figures from all results there. `--quick` is a minute's version on the embedded 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import signal
@@ -20,6 +19,8 @@ import sys
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
+
+import result_file
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -50,7 +51,7 @@ def _run(options) -> None:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / f"{options.data}-{backend}.jsonl"
-    done = {json.loads(line)["key"] for line in _lines(file)}
+    done = {result["key"] for result in result_file.read(file)}
     plan = parts(options.seeds)
     names = options.part or [name for name in plan if name != "recipe"]
     if unknown := set(names) - set(plan):
@@ -67,7 +68,7 @@ def _run(options) -> None:
     size = 4 if max((run.images for run in todo), default=0) > 20000 else 20
     pieces = [group[i : i + size] for group in groups for i in range(0, len(group), size)]
     context = multiprocessing.get_context("spawn")
-    cores = context.Queue()
+    cores, lock = context.Queue(), context.Lock()
     for core in range(options.jobs):
         cores.put(core)
     if options.jobs > 1:
@@ -75,18 +76,12 @@ def _run(options) -> None:
         os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
     # A terminated parent must take its workers along.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with context.Pool(options.jobs, _start, (cores, options.jobs > 1)) as pool:
-        work = [(piece, options.data, options.data_dir) for piece in pieces]
+    with context.Pool(options.jobs, _start, (cores, options.jobs > 1, lock)) as pool:
+        work = [(piece, options.data, options.data_dir, file) for piece in pieces]
         finished = 0
-        for results in pool.imap_unordered(_train, work):
-            with file.open("a", encoding="utf-8") as stream:
-                stream.writelines(json.dumps(result) + "\n" for result in results)
-            finished += len(results)
+        for trained in pool.imap_unordered(_train, work):
+            finished += trained
             print(f"{finished}/{len(todo)}", flush=True)
-
-
-def _lines(file: Path) -> list[str]:
-    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 
 def _quick(runs) -> dict:
@@ -95,21 +90,22 @@ def _quick(runs) -> dict:
     return {run.key: run for run in small}
 
 
-def _start(cores, pin: bool) -> None:
+def _start(cores, pin: bool, lock) -> None:
+    global _lock  # of the file of results; a lock can only be inherited
+    _lock = lock
     if pin and hasattr(os, "sched_setaffinity"):
         available = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {available[cores.get() % len(available)]})
 
 
-def _train(work) -> list[dict]:
-    piece, data, data_dir = work
+def _train(work) -> int:
+    piece, data, data_dir, file = work
     from stability_run import load, train
 
-    data = load(data, data_dir)
-    return [
-        {"key": run.key, **asdict(run), **result}
-        for run, result in zip(piece, train(piece, data), strict=True)
-    ]
+    for run, result in zip(piece, train(piece, load(data, data_dir)), strict=True):
+        with _lock:
+            result_file.append(file, {"key": run.key, **asdict(run), **result})
+    return len(piece)
 
 
 if __name__ == "__main__":

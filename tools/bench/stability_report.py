@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import result_file
 from matplotlib.figure import Figure
+from stability_plan import DEPTHS, GAINS, GRID_PEAKS, GRID_RATES, RECIPE, SLOPES, START, Run
 
-SLOPES = (
-    "HTAF",
-    "HTAF, beta",
-    "Sigmoid",
-    "ATan",
-    "FastSigmoid",
-    "Triangle",
-    "Erf",
-    "clipped identity",
-)
-ANNEALED = [0.33, 2.0]
-BASE = {
-    "depth": 12,
-    "width": 128,
-    "normalization": "batch",
-    "skip": None,
-    "forward": "hard",
-    "peaks": ANNEALED,
-    "rate": 2e-3,
-    "gain": 1.0,
-    "calibrated": False,
-    "closing": None,
-    "epochs": 4,
-}
-RECIPE = {
-    **BASE,
-    "slope": "default",
-    "peaks": [0.25, 2.0],
-    "width": 256,
-    "skip": "residual",
-    "epochs": 10,
-}
+from keras_htaf.files import replacing
+
+BASE = asdict(Run())
+for _key in ("slope", "seed", "images"):
+    del BASE[_key]
+SLOPES = [name for name in SLOPES if name != "default"]
+
+
+MOMENTS = ("before", "after")
+FAILED = 80
+"""Hard accuracy below which one of the study's short trainings counts as failed."""
 
 
 class Results:
@@ -48,8 +29,9 @@ class Results:
 
     def __init__(self, file: Path):
         self.name = file.stem
-        self.runs = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        self.runs = result_file.read(file)
         for run in self.runs:
+            run["peaks"] = tuple(run["peaks"])
             if "smooth" in run:
                 run["gap"] = run["smooth"] - run["hard"]
 
@@ -78,11 +60,13 @@ def report(folder: Path) -> None:
     for file in sorted(folder.glob("*.jsonl")):
         results = Results(file)
         path = folder / f"report-{results.name}.md"
-        path.write_text("\n\n".join(_sections(results)) + "\n", encoding="utf-8")
-        for name, draw in (("sensitivity", _sensitivity), ("depth", _depth)):
+        with replacing(path) as temporary:
+            temporary.write_text("\n\n".join(_sections(results)) + "\n", encoding="utf-8")
+        for name, draw in (("sensitivity", _sensitivity), ("depth", _depth), ("gradients", _norms)):
             figure = draw(results)
             if figure is not None:
-                figure.savefig(folder / f"{name}-{results.name}.png", dpi=110)
+                with replacing(folder / f"{name}-{results.name}.png") as temporary:
+                    figure.savefig(temporary, dpi=110)
         print(path)
 
 
@@ -101,6 +85,7 @@ def _sections(results: Results) -> Iterable[str]:
         ("The recipe", _recipe),
         ("Slopes of equal peak and area", _slopes),
         ("Depth", _depths),
+        ("Gradient norms through depth", _gradients),
         ("Learning rate", _rates),
         ("Sharpness", _peaks),
         ("Closing the gap of a smooth forward pass", _gaps),
@@ -114,11 +99,14 @@ def _sections(results: Results) -> Iterable[str]:
 def _recipe(results: Results) -> str:
     settings = {
         "12 layers, default recipe": {},
-        "the same with ReLU, rate 1e-3": {"slope": "relu", "rate": 1e-3},
-        "the same with ReLU, rate 2e-3": {"slope": "relu"},
+        "the same with ReLU": {"slope": "relu"},
         "24 layers": {"depth": 24},
         "12 layers without skips": {"skip": None},
         **{f"rate {rate:g}": {"rate": rate} for rate in (3e-4, 1e-3, 3e-3)},
+    }
+    plain = {"label_smoothing": 0.0}
+    settings |= {
+        f"{name}, labels not smoothed": {**where, **plain} for name, where in settings.items()
     }
     rows = {}
     for name, where in settings.items():
@@ -134,7 +122,7 @@ def _recipe(results: Results) -> str:
 
 
 def _slopes(results: Results) -> str:
-    peaks = {"fixed .33": [0.33, 0.33], "fixed .66": [0.66, 0.66], "annealed": ANNEALED}
+    peaks = {"fixed .33": (START,) * 2, "fixed .66": (2 * START,) * 2, "annealed": BASE["peaks"]}
     hard = table(
         "hard forward",
         peaks,
@@ -161,7 +149,6 @@ _PLACES = {
     "batch normalisation, residual": {"skip": "residual"},
     "no normalisation": {"normalization": None},
 }
-_DEPTHS, _RATES, _PEAKS = (2, 6, 12, 24), (3e-4, 1e-3, 2e-3, 5e-3, 1e-2), (0.25, 0.5, 1.0, 2.0)
 
 
 def _depths(results: Results) -> str:
@@ -171,9 +158,9 @@ def _depths(results: Results) -> str:
             (
                 table(
                     place,
-                    [f"{depth} layers" for depth in _DEPTHS],
+                    [f"{depth} layers" for depth in DEPTHS],
                     {
-                        s: [results.cell(slope=s, depth=depth, **where) for depth in _DEPTHS]
+                        s: [results.cell(slope=s, depth=depth, **where) for depth in DEPTHS]
                         for s in SLOPES
                     },
                 )
@@ -184,25 +171,52 @@ def _depths(results: Results) -> str:
 
 
 def _grid(results: Results, values: tuple, where: Callable) -> str:
-    """A table for each place: accuracy at each value and their mean, the area under the curve."""
+    """A table for each place: accuracy at each value, their mean (the area under the curve), the
+    worst run of all and how many stayed below 80 %."""
     tables = []
     for place in ("batch normalisation", "no normalisation"):
         rows = {}
         for s in SLOPES:
             cells = [where(value, slope=s, **_PLACES[place]) for value in values]
-            means = [results.values(**cell).mean() for cell in cells if len(results.values(**cell))]
-            if len(means) == len(values):
-                rows[s] = [*(results.cell(**cell) for cell in cells), f"{np.mean(means):.2f}"]
-        tables.append(table(place, [*(f"{value:g}" for value in values), "mean"], rows))
+            found = [results.values(**cell) for cell in cells]
+            if all(len(each) for each in found):
+                runs = np.concatenate(found)
+                mean = np.mean([each.mean() for each in found])
+                failed = f"{(runs < FAILED).sum()} of {len(runs)}"
+                numbers = [f"{mean:.2f}", f"{runs.min():.2f}", failed]
+                rows[s] = [*(results.cell(**cell) for cell in cells), *numbers]
+        columns = [*(f"{value:g}" for value in values), "mean", "worst", f"below {FAILED}"]
+        tables.append(table(place, columns, rows))
     return "\n\n".join(filter(None, tables))
 
 
 def _rates(results: Results) -> str:
-    return _grid(results, _RATES, lambda value, **where: {"rate": value, **where})
+    return _grid(results, GRID_RATES, lambda value, **where: {"rate": value, **where})
 
 
 def _peaks(results: Results) -> str:
-    return _grid(results, _PEAKS, lambda value, **where: {"peaks": [value, value], **where})
+    return _grid(results, GRID_PEAKS, lambda value, **where: {"peaks": (value, value), **where})
+
+
+def _gradients(results: Results) -> str:
+    """The norm at the first step over that at the last: medians of the seeds."""
+    rows = {}
+    for s in SLOPES:
+        cells = []
+        for skip in (None, "residual"):
+            for moment in MOMENTS:
+                norms = _norms_through_depth(results, s, skip, moment)
+                cells.append(f"{norms[0]:.2g}" if norms is not None else "")
+        rows[s] = cells
+    columns = [f"{skip}, {when} training" for skip in ("plain", "residual") for when in MOMENTS]
+    return table("24 layers", columns, rows)
+
+
+def _norms_through_depth(results, slope, skip, moment) -> np.ndarray | None:
+    where = {"slope": slope, "depth": 24, "skip": skip, "diagnosed": True}
+    found = results.values("gradients", **where)
+    norms = [[np.nan if n is None else n for n in each[moment]] for each in found]
+    return np.median(norms, axis=0) if norms else None
 
 
 def _gaps(results: Results) -> str:
@@ -232,7 +246,6 @@ def _gaps(results: Results) -> str:
 
 
 def _calibration(results: Results) -> str:
-    gains = (0.25, 1.0, 4.0)
     rows = {}
     for slope in ("HTAF", "Sigmoid", "ATan"):
         for calibrated in (False, True):
@@ -241,10 +254,15 @@ def _calibration(results: Results) -> str:
                     slope=slope, skip=skip, normalization=None, gain=gain, calibrated=calibrated
                 )
                 for skip in (None, "residual")
-                for gain in gains
+                for gain in GAINS
             ]
-    columns = [f"{skip}, kernels x {g:g}" for skip in ("plain", "residual") for g in gains]
+    columns = [f"{skip}, kernels x {g:g}" for skip in ("plain", "residual") for g in GAINS]
     return table("no normalisation", columns, rows)
+
+
+def _style(i: int) -> dict:
+    # HTAF stands out among the palette's colours.
+    return {"color": "black", "linewidth": 2.2, "zorder": 3} if i == 0 else {"color": f"C{i}"}
 
 
 def _lines(axes, results, values, where) -> bool:
@@ -254,8 +272,6 @@ def _lines(axes, results, values, where) -> bool:
         if not all(len(f) for f in found):
             continue
         drawn = True
-        # HTAF stands out; the others share a palette that the colour-blind can tell apart.
-        style = {"color": "black", "linewidth": 2.2, "zorder": 3} if i == 0 else {"color": f"C{i}"}
         axes.errorbar(
             values,
             [f.mean() for f in found],
@@ -264,7 +280,7 @@ def _lines(axes, results, values, where) -> bool:
             markersize=4,
             capsize=2,
             label=slope,
-            **style,
+            **_style(i),
         )
     axes.grid(alpha=0.3)
     return drawn
@@ -275,10 +291,10 @@ def _sensitivity(results: Results) -> Figure | None:
     places = ("batch normalisation", "no normalisation")
     drawn = False
     for row, place in zip(figure.subplots(2, 2, sharey="row"), places, strict=True):
-        for axes, key, values in zip(row, ("rate", "peaks"), (_RATES, _PEAKS), strict=True):
+        for axes, key, values in zip(row, ("rate", "peaks"), (GRID_RATES, GRID_PEAKS), strict=True):
 
             def where(value, key=key, place=place):
-                return {key: [value, value] if key == "peaks" else value, **_PLACES[place]}
+                return {key: (value, value) if key == "peaks" else value, **_PLACES[place]}
 
             drawn |= _lines(axes, results, values, where)
             axes.set_xscale("log")
@@ -293,10 +309,26 @@ def _depth(results: Results) -> Figure | None:
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     drawn = False
     for axes, (place, where) in zip(figure.subplots(1, 3), _PLACES.items(), strict=True):
-        drawn |= _lines(
-            axes, results, _DEPTHS, lambda depth, where=where: {"depth": depth, **where}
-        )
-        axes.set(title=place, xlabel="layers", ylabel="hard accuracy, %", xticks=_DEPTHS)
+        drawn |= _lines(axes, results, DEPTHS, lambda depth, where=where: {"depth": depth, **where})
+        axes.set(title=place, xlabel="layers", ylabel="hard accuracy, %", xticks=DEPTHS)
+    if drawn:
+        figure.axes[0].legend(fontsize=8)
+    return figure if drawn else None
+
+
+def _norms(results: Results) -> Figure | None:
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    drawn = False
+    for axes, skip in zip(figure.subplots(1, 2, sharey=True), (None, "residual"), strict=True):
+        for i, slope in enumerate(SLOPES):
+            norms = _norms_through_depth(results, slope, skip, "before")
+            if norms is not None:
+                drawn = True
+                axes.plot(range(1, len(norms) + 1), norms, label=slope, **_style(i))
+        title = "residual stream" if skip else "plain chain"
+        axes.set(title=f"24 layers, {title}, before training", xlabel="layer", yscale="log")
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("gradient norm against the last layer")
     if drawn:
         figure.axes[0].legend(fontsize=8)
     return figure if drawn else None

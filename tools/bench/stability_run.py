@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 from stability_plan import SLOPES, Run
 
-from keras_htaf import calibrate, datasets, soften
+from keras_htaf import calibrate, datasets, diagnose, soften
 from keras_htaf.callbacks import AnnealSharpness
 from keras_htaf.hardening import step_layers
 from keras_htaf.layers import Sign
@@ -156,7 +156,9 @@ def train(runs: list[Run], data) -> Iterator[dict]:
     model = build(runs[0], shape)
     model.compile(
         keras.optimizers.Adam(1e-3),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=runs[0].label_smoothing
+        ),
         metrics=["accuracy"],
     )
     for run in runs:
@@ -166,7 +168,7 @@ def train(runs: list[Run], data) -> Iterator[dict]:
 def _train(model, run: Run, data) -> dict:
     begin = time.monotonic()
     keras.utils.set_random_seed(run.seed)
-    x, y = data["x_train"][: run.images], data["y_train"][: run.images]
+    x, y = data["x_train"][: run.images], np.eye(10, dtype="float32")[data["y_train"]][: run.images]
     model.set_weights(_initial(run, x.shape[1:]))
     for variable in model.optimizer.variables:
         variable.assign(np.zeros(variable.shape, variable.dtype))
@@ -184,6 +186,10 @@ def _train(model, run: Run, data) -> dict:
                     schedule=lambda p: sharpness(start * (end / start) ** p), frequency="step"
                 )
             )
+    before = _gradient_norms(model, x, y) if run.diagnosed else None
+    if run.closing == "rising probability":
+        for layer in step_layers(model):
+            layer.seeds.state.assign(keras.random.SeedGenerator(run.seed).state)
     if run.closing not in (None, "statistics"):
         callbacks.append(Close(run.closing, total))
     if keras.config.backend() == "tensorflow":
@@ -196,6 +202,8 @@ def _train(model, run: Run, data) -> dict:
         )
     history = history.history
     result = {"train": 100 * history["accuracy"][-1], "loss": history["loss"][-1]}
+    if run.diagnosed:
+        result["gradients"] = {"before": before, "after": _gradient_norms(model, x, y)}
     if run.forward == "smooth":
         result["smooth"] = _accuracy(model, data, closed=0)
     elif run.slope == "default":
@@ -204,6 +212,12 @@ def _train(model, run: Run, data) -> dict:
         _estimate_statistics(model, x)
     result["hard"] = _accuracy(model, data, closed=2 if run.forward == "smooth" else None)
     return {**result, "seconds": round(time.monotonic() - begin, 2)}
+
+
+def _gradient_norms(model, x, y) -> list[float]:
+    """The gradient's norm at each step against that at the last, over 512 images."""
+    rows = diagnose(model, x[:512], y[:512]).layers
+    return [row.gradient for row in rows]
 
 
 def _initial(run: Run, shape) -> list[np.ndarray]:
