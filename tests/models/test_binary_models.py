@@ -169,6 +169,23 @@ def test_annealing_is_for_units_unless_kernels_are_named():
         assert found == expected
 
 
+@every_builder
+def test_distilled_in_two_steps(build):
+    """Binary activations first; the same weights then give the twin with binary kernels."""
+    from keras_htaf.distillation import Distiller, transfer_weights
+
+    keras.utils.set_random_seed(2)
+    first, second = build(kernel_quantizer=None), build()
+    assert not binary_weights(first)
+    distiller = Distiller(first, compiled(build(binary=False)))
+    distiller.compile(keras.optimizers.Adam(1e-2))
+    history = distiller.fit(IMAGES, epochs=3, verbose=0).history
+    assert history["divergence"][-1] < history["divergence"][0]
+    transfer_weights(first, second)
+    latent = first.get_layer("head").get_weights()[0]
+    np.testing.assert_array_equal(second.get_layer("head").get_weights()[0], latent)
+
+
 def test_react_has_learned_activations():
     model = BUILDERS["react"]()
     assert sum(isinstance(layer, RPReLU) for layer in model.layers) == 18

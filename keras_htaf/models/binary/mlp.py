@@ -38,7 +38,8 @@ def binary_mlp(
         input_quantizer: Of each map's inputs but the first's, a `keras_htaf.quantizers` object or
             name; each layer gets its own. Default `"sign"`, with HTAF's slope.
         kernel_quantizer: Of the kernels, likewise. Default `"ste_sign"`. Kernels are clipped to
-            where its slope ends, if it does.
+            where its slope ends, if it does. `None` leaves them floats, as in the first step of a
+            distillation (`keras_htaf.distillation`).
         ends: Whether the first map and the head have `"binary"` kernels (default) or `"float"` ones
             (the head then has a bias in place of the normalisation).
         binary: False gives the twin with float kernels, and ReLU in place of the signs. Default

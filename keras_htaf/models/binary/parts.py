@@ -21,16 +21,16 @@ class Parts:
     """The quantizers of one network; its maps, in order."""
 
     input_quantizer: str | quantizers.Quantizer
-    kernel_quantizer: str | quantizers.Quantizer
+    kernel_quantizer: str | quantizers.Quantizer | None
     binary: bool
 
     def __post_init__(self):
-        for key in ("input_quantizer", "kernel_quantizer"):
-            if quantizers.get(getattr(self, key)) is None:
-                raise ValueError(
-                    f"Received {key}=None. Expected a quantizer or its name; for the twin in "
-                    "floats give binary=False."
-                )
+        quantizers.get(self.kernel_quantizer)
+        if quantizers.get(self.input_quantizer) is None:
+            raise ValueError(
+                "Received input_quantizer=None. Expected a quantizer or its name; for the twin in "
+                "floats give binary=False."
+            )
 
     def dense(self, x, units: int, name: str, *, stepped=True, binary=True, bias=False):
         """A dense map of x: after a step unless `stepped` is false, with signs if `binary`."""
@@ -54,9 +54,9 @@ class Parts:
             options["input_quantizer"] = _own(self.input_quantizer, "input_quantizer")
         if binary:
             options["kernel_quantizer"] = _own(self.kernel_quantizer, "kernel_quantizer")
-            support = quantizers.get(self.kernel_quantizer).support
-            if support < math.inf:
-                options["kernel_constraint"] = WeightClip(support)
+            kernel = quantizers.get(self.kernel_quantizer)
+            if kernel is not None and kernel.support < math.inf:
+                options["kernel_constraint"] = WeightClip(kernel.support)
         return quantized(*arguments, **options)(x)
 
 
@@ -98,9 +98,9 @@ def check_images(input_shape, least: int) -> tuple[int, ...]:
     return tuple(input_shape)
 
 
-def _own(quantizer, name) -> str | quantizers.Quantizer:
+def _own(quantizer, name) -> str | quantizers.Quantizer | None:
     """What gives a layer a quantizer of its own, under the name that layers give theirs."""
-    if isinstance(quantizer, str):
+    if quantizer is None or isinstance(quantizer, str):
         return quantizer
     config = keras.saving.serialize_keras_object(quantizer)
     config["config"]["name"] = name
