@@ -33,8 +33,28 @@ def test_readme_examples(tmp_path, monkeypatch):
         exec(block, scope)
     assert set(np.unique(scope["bits"])) == {0.0, 1.0}
     x_test, y_test = scope["x_test"].reshape(-1, 64), scope["y_test"]
+    assert scope["signs"]["layer1/kernel"].shape == (64 * 128 // 8,)
     _, accuracy = keras_htaf.harden(scope["model"]).evaluate(x_test, y_test, verbose=0)
     assert accuracy > 0.93
+
+
+def test_larq_page():
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/larq.md").read_text(), re.DOTALL)
+    scope = {}
+    exec(block, scope)
+    assert keras_htaf.summary(scope["model"]).weights == {1: 93088, 32: 468}
+    for name in re.findall(
+        r"`((?:layers|quantizers|optimizers|callbacks|models|ops|constraints|"
+        r"initializers|surrogates)\.\w+)",
+        _right_column(ROOT / "docs/larq.md"),
+    ):
+        room, thing = name.split(".")
+        assert hasattr(getattr(keras_htaf, room), thing), name
+
+
+def _right_column(page: Path) -> str:
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    return "\n".join(row.split("|")[2] for row in rows)
 
 
 QUICK = {"deep_heaviside.py": ["--depth", "4", "--width", "64", "--epochs", "10"]}
