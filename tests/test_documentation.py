@@ -57,16 +57,37 @@ def _right_column(page: Path) -> str:
     return "\n".join(row.split("|")[2] for row in rows)
 
 
-QUICK = {"deep_heaviside.py": ["--depth", "4", "--width", "64", "--epochs", "10"]}
+QUICK = {
+    "deep_heaviside.py": ["--depth", "4", "--width", "64", "--epochs", "10"],
+    "binary_images.py": ["--epochs", "10"],
+    "function_with_jumps.py": ["--samples", "2000", "--epochs", "10"],
+}
 """Arguments with which an example takes seconds; the others have none."""
 
+JUMPS = ROOT / "examples" / "function_with_jumps.py"
 
-@pytest.mark.parametrize("file", sorted(ROOT.glob("examples/*.py")), ids=lambda f: f.name)
+
+@pytest.mark.parametrize(
+    "file", sorted({*ROOT.glob("examples/*.py")} - {JUMPS}), ids=lambda f: f.name
+)
 def test_example(file, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(file), *QUICK.get(file.name, [])])
     runpy.run_path(str(file))
     accuracy = re.search(r"exact steps on the test part: ([\d.]+)%", capsys.readouterr().out)
     assert float(accuracy[1]) > 93
+
+
+def test_example_of_a_regression(tmp_path, capsys, monkeypatch):
+    figure = tmp_path / "jumps.png"
+    monkeypatch.setattr(sys, "argv", [str(JUMPS), *QUICK[JUMPS.name], "--figure", str(figure)])
+    runpy.run_path(str(JUMPS))
+    table = capsys.readouterr().out
+    percent_of_y = {
+        name: float(re.search(rf"{name} .*? \+- .*? ([\d.]+) \+-", table)[1])
+        for name in ("exact steps", "ReLU", "boosted trees")
+    }
+    assert max(percent_of_y.values()) < 60, table
+    assert figure.stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("name", MODULES)
