@@ -12,6 +12,7 @@ from keras import layers
 
 from keras_htaf import surrogates
 from keras_htaf.layers import Heaviside, Sign
+from keras_htaf.models.checks import check_choice, check_images, check_shape, check_sizes
 from keras_htaf.quantizers import check_forward
 
 
@@ -108,15 +109,13 @@ def deep_heaviside_network(
     Reference: Kong, Chen, Langer, Schmidt-Hieber (2025), arXiv:2505.00110, for skips and linear
     units; Liu et al. (2018), arXiv:1808.00278, for a stream of real numbers around signs.
     """
-    for key, value in (("num_outputs", num_outputs), ("depth", depth), ("width", width)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"Received {key}={value!r}. Expected a positive integer.")
+    check_sizes(num_outputs=num_outputs, depth=depth, width=width)
     if not isinstance(linear_share, Real) or not 0 <= linear_share < 1:
         raise ValueError(f"Received linear_share={linear_share!r}. Expected 0 <= share < 1.")
-    _check("kind", kind, ("dense", "convolutional"))
-    _check("skip", skip, (None, "residual", "dense"))
-    _check("normalization", normalization, ("batch", "layer", None))
-    _check("coding", coding, ("sign", "bit"))
+    check_choice("kind", kind, ("dense", "convolutional"))
+    check_choice("skip", skip, (None, "residual", "dense"))
+    check_choice("normalization", normalization, ("batch", "layer", None))
+    check_choice("coding", coding, ("sign", "bit"))
     input_shape = _checked_shape(kind, input_shape, depth, stages)
     check_forward(forward)
     if isinstance(activation, layers.Layer):
@@ -245,29 +244,12 @@ class _Parts:
         return layers.Concatenate(name=f"layer{layer}_units")([self.step(layer)(u), linear])
 
 
-def _check(key, value, allowed):
-    if value not in allowed:
-        raise ValueError(f"Received {key}={value!r}. Expected one of {allowed}.")
-
-
-def _checked_shape(kind, input_shape, depth, stages) -> tuple:
-    flat = f"Received input_shape={input_shape!r}. Expected"
-    if not isinstance(input_shape, (tuple, list)):
-        raise ValueError(f"{flat} a tuple of sizes without the batch axis.")
+def _checked_shape(kind, input_shape, depth, stages) -> tuple[int, ...]:
     if kind == "dense":
-        if not input_shape or any(size is None or size < 1 for size in input_shape):
-            raise ValueError(f"{flat} known, positive sizes.")
-        return tuple(input_shape)
+        return check_shape(input_shape)
     if isinstance(stages, bool) or not isinstance(stages, Integral) or not 1 <= stages <= depth:
         raise ValueError(f"Received stages={stages!r}. Expected 1 <= stages <= depth ({depth}).")
-    least = 2 ** (stages - 1)
-    sides = [least if size is None else size for size in input_shape[:2]]
-    if len(input_shape) != 3 or min(sides) < least or not input_shape[2]:
-        raise ValueError(
-            f"{flat} (height, width, channels) with at least {least} x {least} pixels for {stages} "
-            "stages."
-        )
-    return tuple(input_shape)
+    return check_images(input_shape, 2 ** (stages - 1))
 
 
 def _moments(targets, num_outputs) -> tuple[np.ndarray, np.ndarray]:

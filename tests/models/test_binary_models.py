@@ -9,7 +9,7 @@ from keras import layers
 
 import keras_htaf
 from keras_htaf.constraints import WeightClip
-from keras_htaf.layers import HTAF, RPReLU, RSign, Sign
+from keras_htaf.layers import HTAF, BinaryDense, RPReLU, RSign, Sign
 from keras_htaf.layers.binary.base import BinaryLayer
 from keras_htaf.models import binary_mlp, binary_resnet, binary_vgg, binary_weights
 
@@ -143,9 +143,8 @@ def test_ends():
     assert model.get_layer("head_norm")
     model = binary_mlp((5,), 2, width=4, ends="float")
     assert keras_htaf.summary(model).layers[0].weights == {32: 20}
-    head = model.get_layer("head")
-    assert head.kernel_quantizer is None
-    assert isinstance(head.input_quantizer, Sign)
+    assert type(model.get_layer("head")) is layers.Dense
+    assert model.get_layer("head_activation").activation is keras.activations.hard_tanh
 
 
 def test_dropout_gives_signs():
@@ -208,6 +207,17 @@ def test_packed_weights():
             assert (bits[i // 8] >> (i % 8)) & 1 == (value > 0)
 
 
+def test_kernels_of_one_path():
+    def block():
+        inputs = keras.Input((3,))
+        outputs = BinaryDense(3, kernel_quantizer="sign", name="binary")(inputs)
+        return keras.Model(inputs, outputs)
+
+    inputs = keras.Input((3,))
+    found = binary_weights(keras.Model(inputs, block()(block()(inputs))))
+    assert list(found) == ["binary/kernel", "binary/kernel#2"]
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -215,6 +225,8 @@ def test_packed_weights():
         (lambda: binary_mlp((4,), 2, width=2.0), r"width=2\.0"),
         (lambda: binary_mlp((4,), 2, depth=True), "depth=True"),
         (lambda: binary_mlp((4,), 2, ends="both"), r"ends='both'\. Expected one of"),
+        (lambda: binary_mlp(784, 2), r"input_shape=784\. Expected a tuple of sizes"),
+        (lambda: binary_mlp((None, 28), 2), "Expected known, positive sizes"),
         (lambda: binary_mlp((4,), 2, input_quantizer=None), r"input_quantizer=None\. .* binary=F"),
         (lambda: binary_mlp((4,), 2, kernel_quantizer="no"), "Received quantizer 'no'"),
         (lambda: binary_vgg((8, 8), 2), r"input_shape=\(8, 8\)\. Expected \(height"),

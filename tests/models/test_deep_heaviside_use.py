@@ -270,7 +270,7 @@ def test_convolutional_network_learns_stripes():
         ({"kind": "convolutional", "stages": 1.0}, r"stages=1\.0"),
         ({"kind": "convolutional", "stages": True}, "stages=True"),
         ({"kind": "convolutional", "input_shape": (8, 8)}, r"input_shape=\(8, 8\)\. Expected \(h"),
-        ({"kind": "convolutional", "input_shape": (8, 3, 1)}, r"at least 4 x 4 pixels for 3 stag"),
+        ({"kind": "convolutional", "input_shape": (8, 3, 1)}, r"at least 4 x 4 pixels"),
         ({"kind": "convolutional", "stages": 1, "input_shape": (0, 8, 1)}, r"shape=\(0, 8, 1\)"),
         ({"kind": "convolutional", "input_shape": (8, 8, None)}, r"input_shape=\(8, 8, None\)"),
     ],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from keras_htaf.models.binary.parts import ENDS, Parts, check_choice, check_sizes, head, norm
+from keras_htaf.models.binary.parts import ENDS, Parts, head, norm
+from keras_htaf.models.checks import check_choice, check_shape, check_sizes
 
 
 def binary_mlp(
@@ -40,8 +41,9 @@ def binary_mlp(
         kernel_quantizer: Of the kernels, likewise. Default `"ste_sign"`. Kernels are clipped to
             where its slope ends, if it does. `None` leaves them floats, as in the first step of a
             distillation (`keras_htaf.distillation`).
-        ends: Whether the first map and the head have `"binary"` kernels (default) or `"float"` ones
-            (the head then has a bias in place of the normalisation).
+        ends: Whether the first map and the head have `"binary"` kernels (default) or `"float"`.
+            A float head reads its inputs clipped to [-1, 1] in place of their signs, and has a bias
+            in place of the normalisation.
         binary: False gives the twin with float kernels, and ReLU in place of the signs. Default
             True.
         name: Name of the model.
@@ -63,6 +65,7 @@ def binary_mlp(
     """
     check_sizes(num_outputs=num_outputs, width=width, depth=depth)
     check_choice("ends", ends, ENDS)
+    input_shape = check_shape(input_shape)
     parts = Parts(input_quantizer, kernel_quantizer, binary)
     x = inputs = keras.Input(input_shape, name="inputs")
     if len(input_shape) > 1:

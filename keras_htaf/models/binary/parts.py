@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
 
 import keras
 from keras import layers
@@ -32,24 +31,22 @@ class Parts:
                 "floats give binary=False."
             )
 
-    def dense(self, x, units: int, name: str, *, stepped=True, binary=True, bias=False):
+    def dense(self, x, units: int, name: str, *, stepped=True, binary=True):
         """A dense map of x: after a step unless `stepped` is false, with signs if `binary`."""
-        return self._map(BinaryDense, layers.Dense, x, (units,), name, stepped, binary, bias)
+        return self._map(BinaryDense, layers.Dense, x, stepped, binary, units=units, name=name)
 
     def conv(self, x, filters: int, name: str, *, strides=1, stepped=True, binary=True):
         """A 3 x 3 convolution, likewise."""
-        both = {"strides": strides, "padding": "same", "data_format": "channels_last"}
-        arguments = (filters, 3)
-        return self._map(
-            BinaryConv2D, layers.Conv2D, x, arguments, name, stepped, binary, False, **both
-        )
+        options = {"filters": filters, "kernel_size": 3, "strides": strides, "name": name}
+        options |= {"padding": "same", "data_format": "channels_last"}
+        return self._map(BinaryConv2D, layers.Conv2D, x, stepped, binary, **options)
 
-    def _map(self, quantized, plain, x, arguments, name, stepped, binary, bias, **options):
-        options |= {"use_bias": bias, "name": name}
+    def _map(self, quantized, plain, x, stepped, binary, **options):
+        options["use_bias"] = False
         if not self.binary or not (stepped or binary):
             if stepped:
-                x = layers.ReLU(name=f"{name}_relu")(x)
-            return plain(*arguments, **options)(x)
+                x = layers.ReLU(name=f"{options['name']}_relu")(x)
+            return plain(**options)(x)
         if stepped:
             options["input_quantizer"] = _own(self.input_quantizer, "input_quantizer")
         if binary:
@@ -57,7 +54,7 @@ class Parts:
             kernel = quantizers.get(self.kernel_quantizer)
             if kernel is not None and kernel.support < math.inf:
                 options["kernel_constraint"] = WeightClip(kernel.support)
-        return quantized(*arguments, **options)(x)
+        return quantized(**options)(x)
 
 
 def norm(x, name: str):
@@ -67,35 +64,11 @@ def norm(x, name: str):
 
 def head(parts: Parts, x, num_outputs: int, ends: str):
     """The logits, float32."""
-    if ends == "float":
-        x = parts.dense(x, num_outputs, "head", binary=False, bias=True)
-    else:
+    if ends == "binary":
         x = norm(parts.dense(x, num_outputs, "head"), "head")
-    return layers.Activation("linear", dtype="float32", name="logits")(x)
-
-
-def check_sizes(**sizes) -> None:
-    """Positive integers, each under its argument's name, or a ValueError."""
-    for key, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"Received {key}={value!r}. Expected a positive integer.")
-
-
-def check_choice(key: str, value, allowed) -> None:
-    """One of the allowed values, or a ValueError."""
-    if value not in allowed:
-        raise ValueError(f"Received {key}={value!r}. Expected one of {tuple(allowed)}.")
-
-
-def check_images(input_shape, least: int) -> tuple[int, ...]:
-    """(height, width, channels), of at least `least` pixels a side where a side is known."""
-    fits = isinstance(input_shape, (tuple, list)) and len(input_shape) == 3 and input_shape[2]
-    if not fits or min(least if size is None else size for size in input_shape[:2]) < least:
-        raise ValueError(
-            f"Received input_shape={input_shape!r}. Expected (height, width, channels) with at "
-            f"least {least} x {least} pixels."
-        )
-    return tuple(input_shape)
+        return layers.Activation("linear", dtype="float32", name="logits")(x)
+    x = layers.Activation("hard_tanh" if parts.binary else "relu", name="head_activation")(x)
+    return layers.Dense(num_outputs, dtype="float32", name="head")(x)
 
 
 def _own(quantizer, name) -> str | quantizers.Quantizer | None:

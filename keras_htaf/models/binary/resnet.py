@@ -6,7 +6,8 @@ import keras
 from keras import layers
 
 from keras_htaf.layers import RPReLU, RSign
-from keras_htaf.models.binary.parts import Parts, check_choice, check_images, check_sizes, norm
+from keras_htaf.models.binary.parts import Parts, norm
+from keras_htaf.models.checks import check_choice, check_images, check_sizes
 
 _STAGES = {18: ((64, 128, 256, 512), 4), 20: ((16, 32, 64), 6)}
 """By depth: channels of the stages, and convolutions in each."""
@@ -37,7 +38,10 @@ def binary_resnet(
 
     Where a stage begins, the convolution has strides of 2, and the shortcut averages 2 x 2 pixels
     and changes the channels by a float 1 x 1 convolution. The stem, these convolutions and the head
-    are floats.
+    are floats. The published networks have other quantizers than the defaults here: Bi-Real Net
+    `input_quantizer="approx_sign", kernel_quantizer="magnitude_aware_sign"`, ReActNet
+    `input_quantizer=RSign()` with the same kernels. With `binary=False` and `block="react"` the
+    RPReLU stays, and a ReLU stands in place of each RSign.
 
     Args:
         input_shape: (height, width, channels). Standardise the inputs.
@@ -64,7 +68,7 @@ def binary_resnet(
     Example:
 
     >>> model = binary_resnet((32, 32, 3), 10, block="react")
-    >>> len([w for w in keras_htaf.models.binary_weights(model)])
+    >>> len(keras_htaf.models.binary_weights(model))
     18
 
     Reference: Liu et al. (2018), arXiv:1808.00278 (Bi-Real); Liu et al. (2020), arXiv:2003.03488

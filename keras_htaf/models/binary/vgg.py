@@ -5,15 +5,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from keras_htaf.models.binary.parts import (
-    ENDS,
-    Parts,
-    check_choice,
-    check_images,
-    check_sizes,
-    head,
-    norm,
-)
+from keras_htaf.models.binary.parts import ENDS, Parts, head, norm
+from keras_htaf.models.checks import check_choice, check_images, check_sizes
 
 
 def binary_vgg(
@@ -30,9 +23,9 @@ def binary_vgg(
 ) -> keras.Model:
     """A chain of 3 x 3 convolutions with binary weights and activations.
 
-    Each map reads the signs of the one before; every second convolution is followed by maximum
-    pooling, each by batch normalisation. The defaults are VGG-Small; BinaryNet's network has
-    `dense_units=(1024, 1024)` and `ends="binary"`.
+    Each map but the first reads the signs of the one before; every second convolution is followed
+    by maximum pooling, each by batch normalisation. The defaults are VGG-Small; BinaryNet's network
+    has `dense_units=(1024, 1024)` and `ends="binary"`.
 
     Args:
         input_shape: (height, width, channels). Inputs are not quantized: standardise them.
@@ -42,7 +35,8 @@ def binary_vgg(
             none.
         input_quantizer, kernel_quantizer, binary: As for `binary_mlp`.
         ends: Whether the first convolution and the head have `"float"` kernels (default), as in
-            most publications since XNOR-Net, or `"binary"` ones.
+            most publications since XNOR-Net, or `"binary"` ones. A float head reads its inputs
+            clipped to [-1, 1] in place of their signs.
         name: Name of the model.
 
     Returns:

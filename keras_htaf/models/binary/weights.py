@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import keras
 import numpy as np
 from keras import ops
@@ -10,14 +12,15 @@ from keras_htaf.layers.binary.base import BinaryLayer
 
 
 def binary_weights(model: keras.Model, packed: bool = False) -> dict[str, np.ndarray]:
-    """The signs that the binary layers of a model compute with.
+    """The signs that the binary layers of a model, once hardened, compute with.
 
     Args:
         model: A built model.
         packed: Whether to give bits in place of signs. Default False.
 
     Returns:
-        From the path of each kernel that is quantized to one bit to its codes: int8 -1/+1 (0/1 of a
+        From the path of each kernel that is quantized to one bit (with "#2" and so on after it
+        where nested models have kernels of one path) to its codes: int8 -1/+1 (0/1 of a
         `Heaviside`) in the shape of the kernel. If packed, they are uint8, flat: the kernel in
         row-major order, the last axis fastest, bit i of it in byte i // 8 at the place i % 8 from
         the lowest; 1 for +1, 0 for -1 (and 0). Scales, which are floats, are not among them: see
@@ -35,7 +38,7 @@ def binary_weights(model: keras.Model, packed: bool = False) -> dict[str, np.nda
     if not isinstance(model, keras.Model) or not model.built:
         name = getattr(model, "name", type(model).__name__)
         raise ValueError(f"Received {name!r}. Expected a built keras.Model.")
-    found = {}
+    found, times = {}, Counter()
     for layer in model._flatten_layers():
         if not isinstance(layer, BinaryLayer):
             continue
@@ -45,7 +48,9 @@ def binary_weights(model: keras.Model, packed: bool = False) -> dict[str, np.nda
             variable = getattr(layer, name)
             codes, _ = quantizer.decompose(ops.convert_to_tensor(variable))
             codes = ops.convert_to_numpy(codes).astype("int8")
-            found[variable.path] = (
+            times[variable.path] += 1
+            again = f"#{times[variable.path]}" if times[variable.path] > 1 else ""
+            found[variable.path + again] = (
                 np.packbits(codes.ravel() > 0, bitorder="little") if packed else codes
             )
     return found
