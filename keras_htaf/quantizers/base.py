@@ -13,11 +13,14 @@ class Quantizer(keras.layers.Layer):
 
     A quantizer is an ordinary layer of one input and an output of the same shape. A binary layer
     applies one to its inputs and one to its kernel. Give each layer quantizers of its own, as Keras
-    saves a layer once.
+    saves a layer once; a binary layer refuses one that another has.
     """
 
     precision: int
     """Bits in which one code can be stored."""
+    unit: float = 1.0
+    """What each output is a whole multiple of, if it is the same number for all inputs."""
+    _owner = None
 
     @property
     def support(self) -> float:
@@ -36,6 +39,30 @@ class Quantizer(keras.layers.Layer):
             and have no gradient.
         """
         raise NotImplementedError
+
+    def parts(self, x):
+        """The output as numbers and a scale, whose product has the output's gradient.
+
+        A sum of codes, small integers, is exact in any order, and one of +s and -s, rounded, is
+        not: where it should be 0, the next sign is decided by the backend's order of summation. So
+        a binary layer sums the codes of its kernels and multiplies the sums by the scale.
+
+        Args:
+            x: Float tensor, a latent kernel.
+
+        Returns:
+            `(codes, scale)`: the scale is 1 or what broadcasts to the codes, which are integers
+            unless the forward mode is smooth.
+        """
+        return self.in_units(self.call(x)), self.unit
+
+    def in_units(self, outputs):
+        """The quantizer's outputs over `unit`, exact integers, with the quotient's gradient."""
+        if self.unit == 1:
+            return outputs
+        multiples = in_single(outputs) / self.unit
+        multiples = multiples + ops.stop_gradient(ops.round(multiples) - multiples)
+        return ops.cast(multiples, outputs.dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -65,6 +65,11 @@ class DoReFa(Quantizer):
         """n = 2^k - 1, the number of steps between the least value and the greatest."""
         return 2**self.k_bit - 1
 
+    @property
+    def unit(self) -> float:
+        """1 / n, which a binary layer multiplies its sums by: sums of rounded thirds are not 0."""
+        return 1.0 / self.levels
+
     def build(self, input_shape):
         pass
 
@@ -77,7 +82,7 @@ class DoReFa(Quantizer):
         codes = ops.stop_gradient(_codes(self._shares(x), self.levels))
         if self.mode == "weights":
             codes = 2.0 * codes - self.levels
-        return ops.cast(codes, x.dtype), 1.0 / self.levels
+        return ops.cast(codes, x.dtype), self.unit
 
     def _shares(self, x):
         """What is rounded, of which only [0, 1] counts."""

@@ -26,6 +26,20 @@ class ScaledSign(Sign):
     def __init__(self, surrogate="rectangle", axis: int | tuple[int, ...] = -1, **kwargs):
         super().__init__(surrogate=surrogate, axis=axis, **kwargs)
 
+    def parts(self, x):
+        return self._parts(in_single(x), training=False)
+
+    def _call(self, x, training):
+        sign, scale = self._parts(in_single(x), training)
+        return scale * sign
+
+    def _parts(self, x, training):
+        """The signs and their scale, as in `parts`."""
+        raise NotImplementedError
+
+    def _sign(self, x, training):
+        return super()._call(x, training)
+
     def _mean(self, size):
         kept = channel_axes(self.axis, len(size.shape))
         axes = [i for i in range(len(size.shape)) if i not in kept]
@@ -51,9 +65,8 @@ class MagnitudeAwareSign(ScaledSign):
     Reference: Liu et al. (2018), arXiv:1808.00278.
     """
 
-    def _call(self, x, training):
-        x = in_single(x)
-        return self._magnitude(x) * super()._call(x, training)
+    def _parts(self, x, training):
+        return self._sign(x, training), self._magnitude(x)
 
     def _magnitude(self, x):
         return ops.stop_gradient(self._mean(ops.abs(x)))
@@ -86,12 +99,11 @@ class XNORSign(ScaledSign):
     def support(self):
         return min(1.0, super().support)
 
-    def _call(self, x, training):
+    def _parts(self, x, training):
         # Not ops.clip and ops.abs: backends differ in their derivatives at the edges and at 0.
-        x = in_single(x)
         sign = signs(x)
         clipped = ops.where(ops.abs(x) <= 1.0, x, sign)
-        return self._mean(clipped * sign) * super()._call(clipped, training)
+        return self._sign(clipped, training), self._mean(clipped * sign)
 
     def decompose(self, x):
         size = ops.minimum(ops.abs(in_single(x)), 1.0)

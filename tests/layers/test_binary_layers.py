@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from support import dtype_of, tensor, to_numpy
+from support import dtype_of, gradient, tensor, to_numpy
 
 import keras_htaf
 from keras_htaf.constraints import WeightClip
@@ -21,7 +21,13 @@ from keras_htaf.layers import (
     BinarySeparableConv2D,
     RSign,
 )
-from keras_htaf.quantizers import MagnitudeAwareSign, Sign
+from keras_htaf.quantizers import DoReFa, MagnitudeAwareSign, Sign
+
+SCALED = {
+    "magnitude_aware": lambda: "magnitude_aware_sign",
+    "xnor": lambda: "xnor_sign",
+    "dorefa": lambda: DoReFa(3, "weights"),
+}
 
 
 class BinaryLayerCase:
@@ -128,6 +134,43 @@ class BinaryLayerCase:
         np.testing.assert_allclose(np.nanmax(ratio, 0), np.nanmin(ratio, 0), rtol=1e-5)
         assert len(np.unique(np.round(np.nanmax(ratio, 0), 5))) > 1
 
+    @pytest.mark.parametrize("inputs", ["ste_sign", "dorefa"])
+    @pytest.mark.parametrize("make", SCALED.values(), ids=SCALED)
+    def test_sums_are_exact(self, make, inputs):
+        """Where codes sum to 0 so do the outputs, and no rounding chooses the next sign."""
+        last = {f"{self.keys[-1]}_quantizer": make(), "input_quantizer": inputs}
+        model, x = self.model(**last), self.data(64)
+        layer = self.binary(model)
+        stock = self.stock(**self.arguments, use_bias=False)
+        stock.build((None, *self.shape))
+        codes = [q.decompose(getattr(layer, w).value) for w, q in layer.kernel_quantizers.items()]
+        stock.set_weights([to_numpy(code) for code, _ in codes])
+        sums = to_numpy(stock(layer.input_quantizer.decompose(tensor(x))[0]))
+        np.testing.assert_array_equal(sums, np.round(sums))
+        assert np.any(sums == 0)
+        found = to_numpy(model(tensor(x)))
+        np.testing.assert_array_equal(np.sign(found), np.sign(sums))
+        stock.set_weights([to_numpy(layer.quantized_kernel(w)) for w in layer.kernel_quantizers])
+        expected = to_numpy(stock(layer.quantized_inputs(tensor(x))))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("make", SCALED.values(), ids=SCALED)
+    def test_gradient_is_that_of_the_product(self, make, monkeypatch):
+        model, x = self.model(**{f"{key}_quantizer": make() for key in self.keys}), self.data()
+        layer = self.binary(model)
+        kernels = [tensor(to_numpy(w)) for w in model.trainable_variables]
+        upstream = np.random.default_rng(5).normal(size=(4, *model.output_shape[1:]))
+
+        def outputs(x, *kernels):
+            return model.stateless_call(kernels, model.non_trainable_variables, x)[0]
+
+        found = gradient(outputs, tensor(x), *kernels, upstream=upstream)
+        monkeypatch.setattr(layer, "kernel_parts", lambda w: (layer.quantized_kernel(w), 1.0))
+        expected = gradient(outputs, tensor(x), *kernels, upstream=upstream)
+        for a, b in zip(found, expected, strict=True):
+            assert np.any(b != 0)
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * max(1, np.abs(b).max()))
+
     def test_warns_of_stuck_weights(self):
         key = self.keys[-1]
         with pytest.warns(UserWarning, match=f"{key}_constraint=.*WeightClip"):
@@ -152,7 +195,17 @@ class BinaryLayerCase:
 class TestDense(BinaryLayerCase):
     layer, stock = BinaryDense, layers.Dense
     arguments = {"units": 3}
-    shape = (5,)
+    shape = (6,)
+
+    def test_one_quantizer_for_two_layers(self):
+        sign = Sign()
+        first = BinaryDense(2, kernel_quantizer=sign)
+        first.build((None, 3))
+        with pytest.raises(ValueError, match="received a Sign object that another layer uses"):
+            BinaryDense(2, input_quantizer=sign).build((None, 3))
+        cell = BinaryRNNCell(2, state_quantizer=sign)
+        with pytest.raises(ValueError, match="received a Sign object that another layer uses"):
+            cell.build((None, 3))
 
     def test_kernel_of_integers(self):
         with pytest.raises(ValueError, match="a kernel of dtype int32 to quantize"):
@@ -201,7 +254,7 @@ class TestConv2DTranspose(BinaryLayerCase):
 
 class TestDepthwiseConv2D(BinaryLayerCase):
     layer, stock = BinaryDepthwiseConv2D, layers.DepthwiseConv2D
-    arguments = {"kernel_size": 3, "depth_multiplier": 2}
+    arguments = {"kernel_size": (3, 2), "depth_multiplier": 2}
     shape = (5, 5, 3)
     keys = ("depthwise",)
 
@@ -211,6 +264,22 @@ class TestSeparableConv2D(BinaryLayerCase):
     arguments = {"filters": 3, "kernel_size": 3}
     shape = (5, 5, 2)
     keys = ("depthwise", "pointwise")
+
+    def test_scale_between_the_convolutions(self):
+        arguments = {"filters": 2, "kernel_size": 2, "pointwise_initializer": "ones"}
+        layer = self.make("magnitude_aware_sign", pointwise_quantizer=None, **arguments)
+        x = self.data(16)
+        layer.build(x.shape)
+        depthwise = BinaryDepthwiseConv2D(2, input_quantizer="sign", depthwise_quantizer="sign")
+        depthwise.build(x.shape)
+        depthwise.kernel.assign(layer.depthwise_kernel)
+        sums = to_numpy(depthwise(tensor(x)))
+        scale = to_numpy(abs(layer.depthwise_kernel.value)).mean((0, 1)).ravel()
+        found = to_numpy(layer(tensor(x)))
+        np.testing.assert_allclose(found[..., 0], sums @ scale, rtol=1e-5, atol=1e-6)
+        tied = np.all(sums == 0, -1)
+        assert tied.any()
+        np.testing.assert_array_equal(found[tied], 0)
 
 
 class TestRNNCell(BinaryLayerCase):
@@ -253,6 +322,58 @@ class TestRNNCell(BinaryLayerCase):
         stock.set_weights(model.get_weights())
         np.testing.assert_allclose(to_numpy(model(x)), to_numpy(stock(x)), atol=1e-5)
 
+    @pytest.mark.parametrize("inputs", ["ste_sign", "dorefa"])
+    @pytest.mark.parametrize("make", SCALED.values(), ids=SCALED)
+    def test_sums_are_exact(self, make, inputs):
+        """Each of the two products, the other being of zeros."""
+        zeros = np.zeros((64, 4), "float32")
+        for kernel, inputs_of, place in (("kernel", "input", 0), ("recurrent_kernel", "state", 1)):
+            quantizers = {f"{key}_quantizer": make() for key in self.keys}
+            quantizers |= {"input_quantizer": None, "state_quantizer": None}
+            quantizers[f"{inputs_of}_quantizer"] = inputs
+            cell = self.make(**quantizers, units=4, activation=None)
+            cell.build((None, 4))
+            x = np.random.default_rng(6).normal(size=(64, 4)).astype("float32")
+            codes = getattr(cell, f"{inputs_of}_quantizer").decompose(tensor(x))[0]
+            latent = getattr(cell, kernel).value
+            sums = to_numpy(codes) @ to_numpy(cell.kernel_quantizers[kernel].decompose(latent)[0])
+            assert np.any(sums == 0)
+            operands = [zeros, zeros]
+            operands[place] = x
+            found = to_numpy(cell(tensor(operands[0]), [tensor(operands[1])])[0])
+            np.testing.assert_array_equal(np.sign(found), np.sign(sums))
+
     def test_no_dropout(self):
         with pytest.raises(ValueError, match=r"Received dropout=0.5 and recurrent_dropout=0.0"):
             self.make(dropout=0.5)
+
+
+CHANNELS_FIRST = {
+    "conv1d": (BinaryConv1D, {"filters": 3, "kernel_size": 3, "strides": 2}, (7, 4)),
+    "causal": (BinaryConv1D, {"filters": 3, "kernel_size": 3, "padding": "causal"}, (7, 4)),
+    "conv2d": (BinaryConv2D, {"filters": 3, "kernel_size": 3, "strides": 2}, (6, 5, 4)),
+    "conv3d": (BinaryConv3D, {"filters": 3, "kernel_size": 3}, (3, 4, 5, 4)),
+    "transpose": (BinaryConv2DTranspose, {"filters": 3, "kernel_size": 3, "strides": 2}, (3, 4, 2)),
+    "depthwise": (BinaryDepthwiseConv2D, {"kernel_size": 3, "depth_multiplier": 2}, (5, 6, 3)),
+    "separable": (BinarySeparableConv2D, {"filters": 3, "kernel_size": 3}, (5, 6, 3)),
+}
+
+
+@pytest.mark.parametrize("case", CHANNELS_FIRST)
+def test_channels_first(case):
+    """Padding, scales and bias go along the channels wherever these are."""
+    make, arguments, shape = CHANNELS_FIRST[case]
+    keys = make.kernels
+    quantizers = {f"{key}_quantizer": "magnitude_aware_sign" for key in keys}
+    clips = {f"{key}_constraint": WeightClip() for key in keys}
+    arguments = {"padding": "same", "input_quantizer": "sign", "use_bias": True, **arguments}
+    last = make(**arguments, **quantizers, **clips)
+    first = make(**arguments, **quantizers, **clips, data_format="channels_first")
+    x = np.random.default_rng(7).normal(size=(2, *shape))
+    last.build(x.shape)
+    last.bias.assign(np.arange(1.0, 1.0 + len(to_numpy(last.bias))))
+    expected = to_numpy(last(tensor(x)))
+    first.build(np.moveaxis(x, -1, 1).shape)
+    first.set_weights(last.get_weights())
+    found = to_numpy(first(tensor(np.moveaxis(x, -1, 1))))
+    np.testing.assert_allclose(np.moveaxis(found, 1, -1), expected, rtol=1e-5, atol=1e-5)

@@ -63,6 +63,14 @@ def test_other_layers_pad_too(layer):
     np.testing.assert_array_equal(y[0, :2, :2, 0], [[1, -3], [-3, -9]])
 
 
+def test_inputs_of_several_bits():
+    """They are summed in multiples of 1/3, and so is the padding."""
+    given = {**ONES, "input_quantizer": "dorefa"}
+    layer = BinaryConv2D(1, 3, padding="same", pad_values=1, **given)
+    y = to_numpy(layer(tensor(np.full((1, 3, 3, 1), 0.3))))[0, :2, :2, 0]
+    np.testing.assert_allclose(y, [[19 / 3, 5], [5, 3]], rtol=1e-6)
+
+
 def test_causal():
     layer = BinaryConv1D(1, 2, padding="causal", dilation_rate=2, **ONES)
     y = to_numpy(layer(tensor(-np.ones((1, 4, 1)))))

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from keras_htaf import harden, load_model
-from keras_htaf.layers import HTAF, Heaviside, Sign
+from keras_htaf.constraints import WeightClip
+from keras_htaf.layers import HTAF, BinaryConv2D, BinaryDense, Heaviside, Sign
 from keras_htaf.models import deep_heaviside_network, icbm, small_cnn
 
 BACKENDS = ("jax", "tensorflow", "torch")
@@ -36,6 +37,32 @@ def build():
     return model
 
 
+def build_binary():
+    """Binary layers, with scales and without; the last's outputs, and the signs between them."""
+    inputs = keras.Input((8, 8, 1))
+    arguments = {"kernel_initializer": keras.initializers.RandomUniform(-1, 1)}
+    arguments["kernel_constraint"] = WeightClip()
+    conv = {"kernel_size": 3, "padding": "same", "pad_values": 1, **arguments}
+    x = BinaryConv2D(8, input_quantizer="ste_sign", kernel_quantizer="xnor_sign", **conv)(inputs)
+    signs = [Sign()(x)]
+    x = BinaryConv2D(8, kernel_quantizer="magnitude_aware_sign", **conv)(signs[-1])
+    signs.append(Sign()(x))
+    x = BinaryConv2D(8, kernel_quantizer="ste_sign", strides=2, **conv)(signs[-1])
+    x = keras.layers.Flatten()(x)
+    x = BinaryDense(
+        40, input_quantizer="dorefa", kernel_quantizer="magnitude_aware_sign", **arguments
+    )(x)
+    signs.append(Sign()(x))
+    logits = BinaryDense(5, kernel_quantizer="ste_sign", **arguments)(signs[-1])
+    return keras.Model(inputs, [logits, *signs])
+
+
+def exact_outputs(model):
+    """All outputs of the binary network, which are integers."""
+    found = [keras.ops.convert_to_numpy(y).reshape(len(X), -1) for y in model(X)]
+    return np.concatenate(found, axis=1)
+
+
 def outputs(model):
     """Logits of both networks, as the model is and hard."""
     return np.stack([m.predict(X, verbose=0) for m in (model, harden(model))])
@@ -45,6 +72,9 @@ def save(folder):
     model = build()
     model.save(folder / f"{keras.config.backend()}.keras")
     np.save(folder / f"{keras.config.backend()}.npy", outputs(model))
+    model = build_binary()
+    model.save(folder / f"{keras.config.backend()}_binary.keras")
+    np.save(folder / f"{keras.config.backend()}_binary.npy", exact_outputs(model))
 
 
 def load(folder):
@@ -57,6 +87,9 @@ def load(folder):
         close = {"rtol": 1e-6, "atol": 1e-5, "err_msg": f"saved by {saver}"}
         np.testing.assert_allclose(found, expected, **close)
         np.testing.assert_array_equal(found.argmax(-1), expected.argmax(-1))
+        expected = np.load(folder / f"{saver}_binary.npy")
+        found = exact_outputs(load_model(folder / f"{saver}_binary.keras"))
+        np.testing.assert_array_equal(found, expected, err_msg=f"saved by {saver}")
 
 
 if __name__ == "__main__":

@@ -144,6 +144,24 @@ def test_codes_times_scale(make, policy):
     scale = scale if isinstance(scale, float) else to_numpy(scale)
     tolerance = 1e-6 if policy == "float32" else 8e-3
     np.testing.assert_allclose(to_numpy(quantizer(x)), codes * scale, rtol=tolerance)
+    parts, scale = quantizer.parts(x)
+    np.testing.assert_array_equal(to_numpy(parts), codes)
+    scale = scale if isinstance(scale, float) else to_numpy(scale)
+    np.testing.assert_allclose(to_numpy(quantizer(x)), codes * scale, rtol=tolerance)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_gradient_of_the_parts(make):
+    quantizer = make()
+    x = tensor(np.random.default_rng(3).normal(size=(6, 4)))
+    upstream = np.random.default_rng(4).normal(size=(6, 4))
+
+    def product(x):
+        codes, scale = quantizer.parts(x)
+        return codes * scale
+
+    expected = slopes(quantizer, x, upstream)
+    np.testing.assert_allclose(gradient(product, x, upstream=upstream), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("make", MAKERS)

@@ -12,6 +12,7 @@ from keras import ops
 from keras_htaf import quantizers
 from keras_htaf.constraints import WeightClip
 from keras_htaf.quantizers import Quantizer, ScaledSign, channel_axes
+from keras_htaf.quantizers.base import in_single
 
 
 class Kernel(NamedTuple):
@@ -21,6 +22,8 @@ class Kernel(NamedTuple):
     """The name of the weight, and of the attribute that holds it."""
     axis: int | tuple[int, ...]
     """Its axis, or axes, of output channels."""
+    product: str = "_map"
+    """The layer's method that computes the linear map of inputs and this kernel."""
 
 
 class BinaryLayer:
@@ -32,8 +35,12 @@ class BinaryLayer:
     leaves its operand as it is. Kernels are quantized in the precision of their variables under
     every dtype policy: in float16 a small negative weight would be rounded to 0, whose sign is +1.
 
-    A subclass names its kernels in `kernels` and computes `_map`. Each key gives the layer the
-    argument and attribute `<key>_quantizer`, beside Keras's `<key>_constraint`.
+    The map is of the quantizers' codes, integers whose sums are exact, and a scale multiplies the
+    sums: a sum that should be 0 is exactly that, so that the next sign is the same on all backends.
+
+    A subclass names its kernels in `kernels` and computes `_map`; of several kernels, each is
+    applied to what the one before gives, by the method that is named with it. Each key gives the
+    layer the argument and attribute `<key>_quantizer`, beside Keras's `<key>_constraint`.
 
     `use_bias` is False by default, unlike in Keras: a binary layer is usually followed by batch
     normalisation, whose offset does the same, and without a bias its outputs are integers (times
@@ -101,6 +108,7 @@ class BinaryLayer:
 
     def build(self, input_shape):
         super().build(input_shape)
+        self._take(self.input_quantizer, *self.kernel_quantizers.values())
         if self.input_quantizer is not None and not self.input_quantizer.built:
             self.input_quantizer.build(input_shape)
         for kernel in self.kernels.values():
@@ -110,6 +118,16 @@ class BinaryLayer:
                 self._check_axis(kernel, variable, quantizer)
                 if not quantizer.built:
                     quantizer.build(tuple(variable.shape))
+
+    def _take(self, *taken):
+        for quantizer in filter(None, taken):
+            if quantizer._owner not in (None, id(self)):
+                raise ValueError(
+                    f"Layer {self.name!r} received a {type(quantizer).__name__} object that "
+                    "another layer uses already. Expected an object for each, or a name such as "
+                    "'ste_sign': a quantizer has weights of its own, which Keras saves once."
+                )
+            quantizer._owner = id(self)
 
     def _check_axis(self, kernel, variable, quantizer):
         rank = len(variable.shape)
@@ -124,12 +142,27 @@ class BinaryLayer:
             )
 
     def quantized_kernel(self, weight: str = "kernel"):
-        """What the layer computes with in place of the latent kernel, in its compute dtype."""
+        """What the layer computes with in place of the latent kernel, in its compute dtype.
+
+        The layer itself multiplies by the kernel's scale after the sum (`kernel_parts`).
+        """
         latent, quantizer = getattr(self, weight), self.kernel_quantizers[weight]
         # Not quantizer(...), which would cast the latent kernel to its own compute dtype first.
         value = ops.convert_to_tensor(latent)
         value = value if quantizer is None else quantizer.call(value)
         return ops.cast(value, self.compute_dtype)
+
+    def kernel_parts(self, weight: str = "kernel") -> tuple:
+        """The quantized kernel as codes, in the compute dtype, and a scale: see `Quantizer.parts`.
+
+        The scale is a number, or one for each output channel, in the order of the outputs.
+        """
+        quantizer = self.kernel_quantizers[weight]
+        if quantizer is None:
+            return self.quantized_kernel(weight), 1.0
+        codes, scale = quantizer.parts(ops.convert_to_tensor(getattr(self, weight)))
+        scale = scale if isinstance(scale, float) else ops.reshape(scale, (-1,))
+        return ops.cast(codes, self.compute_dtype), scale
 
     def quantized_inputs(self, inputs):
         """What the layer computes with in place of its inputs, in its compute dtype."""
@@ -147,23 +180,44 @@ class BinaryLayer:
         return ops.cast(quantizer(inputs), self.compute_dtype)
 
     def call(self, inputs):
-        kernels = [self.quantized_kernel(kernel.weight) for kernel in self.kernels.values()]
-        outputs = self._map(self.quantized_inputs(inputs), *kernels)
+        outputs = self._product(inputs, self.input_quantizer, *self.kernels.values())
         if self.bias is not None:
             outputs = outputs + self._aligned(self.bias, len(outputs.shape))
         return outputs if self.activation is None else self.activation(outputs)
 
-    def _aligned(self, bias, rank):
-        channels_first = getattr(self, "data_format", None) == "channels_first"
-        return ops.reshape(bias, (-1,) + (1,) * (rank - 2)) if channels_first else bias
+    def _product(self, inputs, quantizer: Quantizer | None, *kernels: Kernel):
+        """The linear maps of kernels, one after the other, of codes; scales multiply the sums."""
+        outputs, unit = self._quantized(quantizer, inputs), unit_of(quantizer)
+        outputs = outputs if quantizer is None else quantizer.in_units(outputs)
+        for kernel in kernels:
+            codes, scale = self.kernel_parts(kernel.weight)
+            outputs = getattr(self, kernel.product)(outputs, codes)
+            if isinstance(scale, float):  # after the last sum, then
+                unit = unit * scale
+            else:
+                # In float16 a small scale, or the sum that is its gradient, could leave the range.
+                sums = in_single(outputs)
+                scale = ops.cast(self._aligned(scale, len(sums.shape)), sums.dtype)
+                outputs = ops.cast(sums * scale, outputs.dtype)
+        return outputs if unit == 1 else outputs * unit
 
-    def _map(self, inputs, *kernels):
-        """The linear map, with quantized inputs and kernels."""
+    def _aligned(self, numbers, rank):
+        """Numbers for each output channel, such as the bias, in a shape that broadcasts."""
+        channels_first = getattr(self, "data_format", None) == "channels_first"
+        return ops.reshape(numbers, (-1,) + (1,) * (rank - 2)) if channels_first else numbers
+
+    def _map(self, inputs, kernel):
+        """The linear map of quantized inputs and a kernel."""
         raise NotImplementedError
 
     def get_config(self):
         names = [f"{key}_quantizer" for key in ("input", *self.kernels)]
         return {**super().get_config(), **{n: serialized(getattr(self, n)) for n in names}}
+
+
+def unit_of(quantizer: Quantizer | None) -> float:
+    """What the inputs are whole multiples of, once quantized; 1 if they are not quantized."""
+    return 1.0 if quantizer is None else quantizer.unit
 
 
 def serialized(quantizer: Quantizer | None) -> dict | None:

@@ -11,8 +11,21 @@ from keras_htaf.layers.binary.padding import PaddedBinaryLayer
 _register = keras.saving.register_keras_serializable(package="keras_htaf")
 
 
+class _Depthwise(PaddedBinaryLayer):
+    def _map(self, inputs, kernel):
+        inputs, padding = self._padded(inputs)
+        return ops.depthwise_conv(
+            inputs,
+            kernel,
+            strides=self.strides,
+            padding=padding,
+            data_format=self.data_format,
+            dilation_rate=self.dilation_rate,
+        )
+
+
 @_register
-class BinaryDepthwiseConv2D(PaddedBinaryLayer, keras.layers.DepthwiseConv2D):
+class BinaryDepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):
     """A convolution of each channel by itself with quantized inputs and a quantized kernel.
 
     Args: as `BinaryConv2D`, but for `filters`, with `depthwise_quantizer` and
@@ -27,24 +40,14 @@ class BinaryDepthwiseConv2D(PaddedBinaryLayer, keras.layers.DepthwiseConv2D):
 
     kernels = {"depthwise": Kernel("kernel", (-2, -1))}
 
-    def _map(self, inputs, kernel):
-        inputs, padding = self._padded(inputs)
-        return ops.depthwise_conv(
-            inputs,
-            kernel,
-            strides=self.strides,
-            padding=padding,
-            data_format=self.data_format,
-            dilation_rate=self.dilation_rate,
-        )
-
 
 @_register
-class BinarySeparableConv2D(PaddedBinaryLayer, keras.layers.SeparableConv2D):
+class BinarySeparableConv2D(_Depthwise, keras.layers.SeparableConv2D):
     """A convolution of each channel by itself, then one of all channels at each position.
 
     The inputs and both kernels are quantized; what is between the two convolutions is not: sums of
-    signs, integers (times the depthwise kernel's scale).
+    signs, integers. With a scale in the depthwise kernel they are multiplied by it, and the sums of
+    the second convolution are rounded, in each backend's order.
 
     Args: as `BinaryConv2D`, with `depthwise_quantizer`, `depthwise_constraint`,
         `pointwise_quantizer` and `pointwise_constraint` for the kernels; `**kwargs` of
@@ -59,17 +62,8 @@ class BinarySeparableConv2D(PaddedBinaryLayer, keras.layers.SeparableConv2D):
 
     kernels = {
         "depthwise": Kernel("depthwise_kernel", (-2, -1)),
-        "pointwise": Kernel("pointwise_kernel", -1),
+        "pointwise": Kernel("pointwise_kernel", -1, "_pointwise"),
     }
 
-    def _map(self, inputs, depthwise_kernel, pointwise_kernel):
-        inputs, padding = self._padded(inputs)
-        return ops.separable_conv(
-            inputs,
-            depthwise_kernel,
-            pointwise_kernel,
-            strides=self.strides,
-            padding=padding,
-            data_format=self.data_format,
-            dilation_rate=self.dilation_rate,
-        )
+    def _pointwise(self, inputs, kernel):
+        return ops.conv(inputs, kernel, padding="valid", data_format=self.data_format)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras import ops
 
-from keras_htaf.layers.binary.base import BinaryLayer
+from keras_htaf.layers.binary.base import BinaryLayer, unit_of
 from keras_htaf.quantizers import Sign
 
 
@@ -14,9 +14,9 @@ class PaddedBinaryLayer(BinaryLayer):
     Keras pads with 0, which among signs is a third value: a product with it is no longer an xor,
     and inference on packed bits would need a correction at every border. So the default,
     `pad_values=None`, pads with a value that the inputs can have: +1 if `input_quantizer` is a
-    `Sign` (which gives +1 at 0, too), else 0. Padding with +1 costs little accuracy, if any, since
-    the kernel's offset at the border can be learned; give 0 for Larq's default and for what its
-    models were trained with. The shape of the output is Keras's in each case.
+    `Sign` (which gives +1 at 0, too), else 0. The effect on accuracy was not measured;
+    give 0 for Larq's default and for what its models were trained with. The shape of the output is
+    Keras's in each case.
     """
 
     def __init__(self, *args, pad_values: int | None = None, **kwargs):
@@ -58,7 +58,9 @@ class PaddedBinaryLayer(BinaryLayer):
                 continue
             total = _at_least_0(reach - (ops.shape(inputs)[first + i] - 1) % stride)
             sides[first + i] = (total // 2, total - total // 2)
-        return ops.pad(inputs, sides, constant_values=self.pad_value), "valid"
+        # Inputs of k bits are given in multiples of their unit.
+        value = round(self.pad_value / unit_of(self.input_quantizer))
+        return ops.pad(inputs, sides, constant_values=value), "valid"
 
     def get_config(self):
         return {**super().get_config(), "pad_values": self.pad_values}

@@ -55,17 +55,21 @@ class BinaryRNNCell(BinaryLayer, keras.layers.SimpleRNNCell):
         super().build(input_shape)
         if self.state_quantizer is not None and not self.state_quantizer.built:
             self.state_quantizer.build((None, self.units))
+        self._take(self.state_quantizer)
 
     def call(self, sequence, states, training=False):
         several = isinstance(states, (list, tuple))
-        state = self._quantized(self.state_quantizer, states[0] if several else states)
-        outputs = ops.matmul(self.quantized_inputs(sequence), self.quantized_kernel())
-        outputs = outputs + ops.matmul(state, self.quantized_kernel("recurrent_kernel"))
+        state = states[0] if several else states
+        outputs = self._product(sequence, self.input_quantizer, self.kernels["kernel"])
+        outputs = outputs + self._product(state, self.state_quantizer, self.kernels["recurrent"])
         if self.bias is not None:
             outputs = outputs + self.bias
         if self.activation is not None:
             outputs = self.activation(outputs)
         return outputs, [outputs] if several else outputs
+
+    def _map(self, inputs, kernel):
+        return ops.matmul(inputs, kernel)
 
     def get_config(self):
         return {**super().get_config(), "state_quantizer": serialized(self.state_quantizer)}
