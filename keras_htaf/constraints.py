@@ -13,8 +13,8 @@ class WeightClip(keras.constraints.Constraint):
     """Moves weights into [-clip_value, clip_value] after each update.
 
     A latent weight that a quantizer's slope no longer reaches gets no gradient and never changes
-    its sign again. Clipped to where the slope ends (1 for the straight-through estimator and
-    approx-sign), it stays within reach.
+    its sign again. Clipped to the quantizer's `reach` (1 for the straight-through estimator, 0.95
+    for approx-sign, whose slope is 0 at 1 itself), it can come back.
 
     Args:
         clip_value: Positive float. Default 1.

@@ -23,8 +23,8 @@ class Quantizer(keras.layers.Layer):
     _owner = None
 
     @property
-    def support(self) -> float:
-        """Size of input beyond which the gradient is exactly 0: there a latent weight is stuck."""
+    def reach(self) -> float:
+        """Largest size of a latent weight that the slope still moves; beyond, it may be stuck."""
         return math.inf
 
     def decompose(self, x):

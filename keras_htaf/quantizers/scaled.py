@@ -96,8 +96,8 @@ class XNORSign(ScaledSign):
     """
 
     @property
-    def support(self):
-        return min(1.0, super().support)
+    def reach(self):
+        return min(1.0, super().reach)
 
     def _parts(self, x, training):
         # Not ops.clip and ops.abs: backends differ in their derivatives at the edges and at 0.

@@ -110,8 +110,8 @@ class Step(Quantizer):
         )
 
     @property
-    def support(self) -> float:
-        return self.surrogate.support
+    def reach(self) -> float:
+        return self.surrogate.reach
 
     def set_forward(self, forward: str) -> None:
         """Change the forward mode after construction, as `harden` and `soften` do to their copies.

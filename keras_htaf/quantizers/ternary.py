@@ -56,8 +56,8 @@ class Ternary(Quantizer):
         self.surrogate = surrogates.get(surrogate)
 
     @property
-    def support(self):
-        return self.surrogate.support
+    def reach(self):
+        return self.surrogate.reach
 
     def build(self, input_shape):
         pass

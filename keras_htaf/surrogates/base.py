@@ -102,6 +102,18 @@ class Surrogate:
         """Half-width of the interval outside which g is exactly 0, at the own sharpness."""
         return math.inf
 
+    @property
+    def reach(self) -> float:
+        """Largest size of a latent weight that g still moves, to which it is to be clipped.
+
+        The `support`, but 19/20 of it where g falls to 0 at its very end, as a triangle does: there
+        a twentieth of its peak is left.
+        """
+        if math.isinf(self.support):
+            return math.inf
+        at_end = float(ops.convert_to_numpy(self.derivative(np.float32(self.support))))
+        return self.support if at_end > 1e-3 * self.peak else 0.95 * self.support
+
     def width(self, share: float = 0.5, sharpness: float | None = None) -> float:
         """Half-width d of the interval [-d, d] that holds `share` of the slope's area.
 

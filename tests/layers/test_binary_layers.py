@@ -9,6 +9,7 @@ from keras import layers
 from support import dtype_of, gradient, tensor, to_numpy
 
 import keras_htaf
+from keras_htaf import quantizers
 from keras_htaf.constraints import WeightClip
 from keras_htaf.layers import (
     BinaryConv1D,
@@ -377,3 +378,30 @@ def test_channels_first(case):
     first.set_weights(last.get_weights())
     found = to_numpy(first(tensor(np.moveaxis(x, -1, 1))))
     np.testing.assert_allclose(np.moveaxis(found, 1, -1), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ste_sign", "approx_sign", "ternary"])
+def test_a_clipped_weight_can_come_back(name):
+    quantizer = quantizers.get(name)
+    layer = BinaryDense(
+        1,
+        kernel_quantizer=name,
+        kernel_constraint=WeightClip(quantizer.reach),
+        kernel_initializer=keras.initializers.Constant(quantizer.reach),
+    )
+    model = keras.Sequential([keras.Input((1,)), layer])
+    model.compile(keras.optimizers.SGD(0.5), "mse")
+    model.fit(np.ones((64, 1)), -np.ones((64, 1)), batch_size=1, verbose=0)
+    assert float(to_numpy(layer.kernel)[0, 0]) < 0
+
+
+def test_quantizers_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"Expected DoReFa\(mode='weights'\)"):
+        BinaryDense(2, kernel_quantizer="dorefa")
+    with pytest.raises(ValueError, match="scale would be a mean over the batch"):
+        BinaryDense(2, input_quantizer="magnitude_aware_sign")
+
+
+def test_bias_by_position():
+    assert BinaryDense(3, "relu", True).use_bias
+    assert not BinaryDense(3, "relu").use_bias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from keras import ops
 
 from keras_htaf import quantizers
 from keras_htaf.constraints import WeightClip
-from keras_htaf.quantizers import Quantizer, ScaledSign, channel_axes
+from keras_htaf.quantizers import DoReFa, Quantizer, ScaledSign, channel_axes
 from keras_htaf.quantizers.base import in_single
 
 
@@ -51,13 +52,21 @@ class BinaryLayer:
 
     def __init__(self, *args, input_quantizer=None, **kwargs):
         given = {key: kwargs.pop(f"{key}_quantizer", None) for key in self.kernels}
-        kwargs.setdefault("use_bias", False)
+        # Given by position, too, as Keras's layers take it.
+        places = inspect.signature(super().__init__).parameters
+        if "use_bias" not in list(places)[: len(args)]:
+            kwargs.setdefault("use_bias", False)
         super().__init__(*args, **kwargs)
         self.input_quantizer = self._own_quantizer("input", input_quantizer)
         for key, identifier in given.items():
             quantizer = self._own_quantizer(key, identifier)
             if isinstance(identifier, str) and isinstance(quantizer, ScaledSign):
                 quantizer.axis = self.kernels[key].axis
+            if isinstance(quantizer, DoReFa) and quantizer.mode != "weights":
+                raise ValueError(
+                    f"Received {key}_quantizer=DoReFa(mode={quantizer.mode!r}), of which weights "
+                    "below 0 would be 0 for good. Expected DoReFa(mode='weights')."
+                )
             setattr(self, f"{key}_quantizer", quantizer)
         self._warn_of_stuck_weights()
 
@@ -70,6 +79,11 @@ class BinaryLayer:
                 f"{self.name!r}. Expected an object for each, or a name such as 'ste_sign': a "
                 "quantizer has weights of its own."
             )
+        if isinstance(quantizer, ScaledSign) and key not in self.kernels:
+            raise ValueError(
+                f"Received {name}={type(quantizer).__name__}, whose scale would be a mean over the "
+                "batch. Expected a quantizer without a scale, such as 'sign'."
+            )
         return quantizer
 
     @property
@@ -81,16 +95,16 @@ class BinaryLayer:
         for key in self.kernels:
             quantizer = getattr(self, f"{key}_quantizer")
             constraint = getattr(self, f"{key}_constraint")
-            support = math.inf if quantizer is None else quantizer.support
+            reach = math.inf if quantizer is None else quantizer.reach
             if isinstance(constraint, WeightClip):
-                stuck = constraint.clip_value > support
+                stuck = constraint.clip_value > reach
             else:
-                stuck = constraint is None and support < math.inf
+                stuck = constraint is None and reach < math.inf
             if stuck:
                 warnings.warn(
-                    f"Layer {self.name!r}: its {key}_quantizer passes no gradient to latent "
-                    f"weights beyond {support:g}, and they would never change again. Expected "
-                    f"{key}_constraint=keras_htaf.constraints.WeightClip({support:g}), or a "
+                    f"Layer {self.name!r}: its {key}_quantizer hardly moves latent "
+                    f"weights beyond {reach:g}, and they would never change again. Expected "
+                    f"{key}_constraint=keras_htaf.constraints.WeightClip({reach:g}), or a "
                     "quantizer with a slope that does not end, such as 'sign'.",
                     stacklevel=4,
                 )

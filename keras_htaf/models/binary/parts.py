@@ -52,8 +52,8 @@ class Parts:
         if binary:
             options["kernel_quantizer"] = _own(self.kernel_quantizer, "kernel_quantizer")
             kernel = quantizers.get(self.kernel_quantizer)
-            if kernel is not None and kernel.support < math.inf:
-                options["kernel_constraint"] = WeightClip(kernel.support)
+            if kernel is not None and kernel.reach < math.inf:
+                options["kernel_constraint"] = WeightClip(kernel.reach)
         return quantized(**options)(x)
 
 
