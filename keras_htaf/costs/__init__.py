@@ -2,6 +2,7 @@
 
 graph.py      the calls of a functional model, in order, and the bits of what they exchange
 layers.py     one call of a layer: its weights and multiply-accumulates, by their bits
+free.py       what needs no multiply-accumulates
 results.py    ModelSummary and its rows
 table.py      a ModelSummary as text and as Markdown
 """

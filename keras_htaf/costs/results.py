@@ -12,8 +12,25 @@ def _total(counts) -> Counter[int]:
     return sum(counts, Counter())
 
 
-def _bytes(weights: Counter[int]) -> float:
-    return sum(bits * number for bits, number in weights.items()) / 8
+def _memory(weights: dict[int, int]) -> dict[str, float]:
+    def size(width):
+        return sum(width(bits) * number for bits, number in weights.items()) / 8
+
+    return {
+        "packed": size(lambda bits: bits),
+        "packed_int8": size(lambda bits: min(bits, 8)),
+        "int8": size(lambda bits: 8),
+        "float32": size(lambda bits: 32),
+    }
+
+
+def _binary(counts: dict[int, int]) -> float:
+    total = sum(counts.values())
+    return counts.get(1, 0) / total if total else 0.0
+
+
+def _json(counts: dict[int, int] | None) -> dict[str, int] | None:
+    return counts and {str(bits): number for bits, number in counts.items()}
 
 
 @dataclass(frozen=True)
@@ -31,15 +48,32 @@ class LayerSummary:
     """Without the batch axis."""
     output_bits: int
     weights: dict[int, int]
-    """How many, by their bits."""
+    """How many, by their bits; without those that a row above has, of which it uses the same."""
     macs: dict[int, int] | None
     """Multiply-accumulates for one sample, by the bits of the wider operand: 1 where signs or bits
     meet signs. None if they are not known."""
 
     @property
-    def memory(self) -> float:
-        """Bytes of its weights, packed."""
-        return _bytes(Counter(self.weights))
+    def memory(self) -> dict[str, float]:
+        """Bytes of its weights, as `ModelSummary.memory`."""
+        return _memory(self.weights)
+
+    @property
+    def binary_share(self) -> dict[str, float | None]:
+        """As `ModelSummary.binary_share`; None for `"macs"` that are not known."""
+        macs = None if self.macs is None else _binary(self.macs)
+        return {"weights": _binary(self.weights), "macs": macs}
+
+    def to_dict(self) -> dict:
+        """All of it as JSON has it."""
+        return {
+            **vars(self),
+            "output_shape": list(self.output_shape),
+            "weights": _json(self.weights),
+            "macs": _json(self.macs),
+            "memory": self.memory,
+            "binary_share": self.binary_share,
+        }
 
 
 @dataclass(frozen=True)
@@ -70,27 +104,15 @@ class ModelSummary:
         """Bytes of all weights.
 
         `"packed"`: each with its bits; `"packed_int8"`: the same, wider ones with 8 bits;
-        `"int8"`: each with 8 bits; `"float32"`: each with 32, as Keras keeps them.
+        `"int8"`: each with 8 bits; `"float32"`: each with 32. Keras keeps more: what a layer needs
+        in training only, such as half of batch normalisation's numbers, is not counted here.
         """
-        count = sum(self.weights.values())
-        narrow = Counter()
-        for bits, number in self.weights.items():
-            narrow[min(bits, 8)] += number
-        return {
-            "packed": _bytes(Counter(self.weights)),
-            "packed_int8": _bytes(narrow),
-            "int8": 1.0 * count,
-            "float32": 4.0 * count,
-        }
+        return _memory(self.weights)
 
     @property
     def binary_share(self) -> dict[str, float]:
         """Share of one-bit `"weights"` and of `"macs"` between bits among all, from 0 to 1."""
-        shares = {}
-        for key, counts in (("weights", self.weights), ("macs", self.macs)):
-            total = sum(counts.values())
-            shares[key] = counts.get(1, 0) / total if total else 0.0
-        return shares
+        return {"weights": _binary(self.weights), "macs": _binary(self.macs)}
 
     def __str__(self) -> str:
         return table.text(self)
@@ -100,13 +122,13 @@ class ModelSummary:
         return table.markdown(self)
 
     def to_dict(self) -> dict:
-        """All of it as JSON has it (where the keys of objects are text)."""
+        """All of it as JSON has it, where keys are strings and tuples are lists."""
         return {
             "name": self.name,
-            "weights": self.weights,
-            "macs": self.macs,
+            "weights": _json(self.weights),
+            "macs": _json(self.macs),
             "uncounted": self.uncounted,
             "memory": self.memory,
             "binary_share": self.binary_share,
-            "layers": [{**vars(row), "memory": row.memory} for row in self.layers],
+            "layers": [row.to_dict() for row in self.layers],
         }

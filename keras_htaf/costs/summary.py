@@ -17,16 +17,22 @@ def summary(model: keras.Model) -> ModelSummary:
     What is counted is the network that is used after training: steps count as exact ones of one
     bit (also while they are smooth), batch normalisation as a factor and an offset for each
     channel, and quantized kernels with the bits of their codes. A multiply-accumulate has the bits
-    of its wider operand, so that only signs or bits that meet signs make a binary one.
+    of its wider operand, so that only signs or bits that meet signs make a binary one. Zeros that a
+    convolution pads signs with do not change that, as in Larq, although they are a third value.
+    Inputs are of one bit where a step, or a layer that ends with one, made them; layers that only
+    select, move or repeat values keep that, of several inputs if all have the same two values.
 
     Args:
         model: A functional model, or a sequential one that begins with `keras.Input`. Nested models
             are counted layer by layer.
 
     Returns:
-        A `keras_htaf.costs.ModelSummary`: `print` it, or take `to_dict()` or `to_markdown()`.
-        Multiply-accumulates of layers other than dense, convolutional and recurrent ones, and of
-        inputs with unknown sizes, are not known; they are marked and left out of the total.
+        A `keras_htaf.costs.ModelSummary`: `print` it, or take `to_dict()` or `to_markdown()`. A
+        shared layer has one row, with the bits and shape of its first call and the
+        multiply-accumulates of all; a shared weight counts once. Dense, convolutional and recurrent
+        layers are counted, and elementwise, pooling, merging and reshaping ones need no
+        multiply-accumulates. Those of all others (attention, custom layers, ...), and of inputs
+        with unknown sizes, are not known; they are marked and left out of the total.
 
     Raises:
         ValueError: If `model` is not a model, or has no graph.
@@ -41,22 +47,24 @@ def summary(model: keras.Model) -> ModelSummary:
     if not isinstance(model, keras.Model):
         raise ValueError(f"Received {type(model).__name__}. Expected a keras.Model.")
     rows: dict[keras.Operation, dict] = {}
+    counted: set[int] = set()
     for call in calls(model):
         layer = call.operation
         if isinstance(layer, keras.layers.InputLayer):
             continue
-        row = rows.setdefault(
-            layer,
-            {
+        if layer not in rows:
+            own = weights(layer, counted) if isinstance(layer, keras.layers.Layer) else {}
+            rows[layer] = {
                 "name": call.path,
                 "kind": type(layer).__name__,
                 "input_bits": quantized_input_bits(layer, call.input_bits),
                 "output_shape": tuple(call.outputs[0].shape[1:]),
                 "output_bits": call.output_bits,
-                "weights": weights(layer) if isinstance(layer, keras.layers.Layer) else Counter(),
-                "macs": Counter(),
-            },
-        )
+                "weights": dict(sorted(own.items())),
+                "macs": {},
+            }
+        row = rows[layer]
         found = macs(call)
-        row["macs"] = None if found is None or row["macs"] is None else row["macs"] + found
+        known = found is not None and row["macs"] is not None
+        row["macs"] = dict(sorted((found + Counter(row["macs"])).items())) if known else None
     return ModelSummary(model.name, [LayerSummary(**row) for row in rows.values()])

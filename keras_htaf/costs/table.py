@@ -42,7 +42,7 @@ def _cells(summary: ModelSummary) -> list[list[str]]:
         shape = "x".join("?" if size is None else str(size) for size in row.output_shape)
         cells = [row.name, row.kind, str(row.input_bits), shape, str(row.output_bits)]
         cells += [_number(row.weights.get(bits, 0)) for bits in weight_bits]
-        cells.append(f"{row.memory / _KIB:.2f}" if row.memory else "")
+        cells.append(f"{row.memory['packed'] / _KIB:.2f}" if row.weights else "")
         cells += ["?" if row.macs is None else _number(row.macs.get(b, 0)) for b in mac_bits]
         rows.append(cells)
     total = ["total", "", "", "", "", *(_number(number) for number in summary.weights.values())]

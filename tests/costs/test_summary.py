@@ -100,6 +100,7 @@ def test_markdown_and_dict():
     assert len({line.count("|") for line in table}) == 1
     assert table[2].startswith("| conv1 | BinaryConv2D | 32 | 26x26x32 | 32 | 288 |")
     again = json.loads(json.dumps(found.to_dict()))
+    assert again == found.to_dict()
     assert again["weights"] == {"1": 93088, "32": 468}
     assert [row["name"] for row in again["layers"]][:2] == ["conv1", "pool1"]
 
@@ -139,6 +140,7 @@ def test_convolutions(make, macs, data_format):
         (lambda: layers.Conv1D(5, 3), (8, 2), 6 * 30),
         (lambda: layers.SimpleRNN(5), (4, 3), 4 * (15 + 25)),
         (lambda: layers.LSTM(5), (4, 3), 4 * 4 * (15 + 25)),
+        (lambda: layers.GRU(5), (4, 3), 4 * 3 * (15 + 25)),
         (lambda: layers.RNN(BinaryRNNCell(5)), (4, 3), 4 * (15 + 25)),
     ],
 )
@@ -196,7 +198,7 @@ def test_other_kernels(layer, shape, macs):
 def test_binary_layers(make, weights, macs):
     row = only(make())
     assert (row.weights, row.macs) == (weights, macs)
-    assert row.memory == sum(bits * number for bits, number in weights.items()) / 8
+    assert row.memory["packed"] == sum(bits * number for bits, number in weights.items()) / 8
 
 
 def test_binary_recurrence():
@@ -212,7 +214,7 @@ def test_bits_flow_through_what_selects():
     bits = Heaviside(name="bits")(x)
     x = layers.MaxPooling2D(name="pool")(bits)
     x = keras.ops.reshape(x, (-1, 32))
-    x = layers.Concatenate(name="joined")([x, Sign(name="signs")(layers.Flatten()(inputs))])
+    x = layers.Concatenate(name="joined")([x, Heaviside(name="more")(layers.Flatten()(inputs))])
     x = BinaryDense(3, kernel_quantizer="sign", name="binary")(x)
     x = layers.Dense(4, activation=Sign(), name="stepped")(x)
     x = layers.Dropout(0.5, name="dropout")(x)
@@ -247,6 +249,82 @@ def test_bits_pass_into_nested_models():
     assert keras_htaf.summary(keras.Model(inputs, x)).macs == {1: 12}
 
 
+def test_bits_pass_through_models_in_models():
+    step = keras.Sequential([keras.Input((6,)), Sign()])
+    for _ in range(2):
+        step = keras.Sequential([keras.Input((6,)), step])
+    model = keras.Sequential([keras.Input((6,)), step, BinaryDense(2, kernel_quantizer="sign")])
+    found = keras_htaf.summary(model)
+    assert found.layers[-1].input_bits == 1
+    assert found.macs == {1: 12}
+
+
+def test_each_output_of_a_nested_model_has_its_own_bits():
+    inputs = keras.Input((6,))
+    inner = keras.Model(inputs, [layers.ReLU()(inputs), Sign()(inputs), inputs])
+    inputs = keras.Input((6,))
+    outputs = [layers.Dense(1, name=f"dense{i}")(x) for i, x in enumerate(inner(inputs))]
+    found = keras_htaf.summary(keras.Model(inputs, outputs))
+    assert [row.input_bits for row in found.layers if row.kind == "Dense"] == [32, 1, 32]
+
+
+def bits_after(layer, step=Sign, shape=(6, 6, 2)):
+    """Bits of a layer's, or function's, output for those of a step."""
+    inputs = keras.Input(shape)
+    given = inputs if step is None else step()(inputs)
+    outputs = layers.Identity(name="end")(layer(given))
+    (row,) = [r for r in keras_htaf.summary(keras.Model(inputs, outputs)).layers if r.name == "end"]
+    return row.input_bits
+
+
+@pytest.mark.parametrize(
+    ("make", "bits"),
+    [
+        (lambda: layers.Dense(2, activation=keras_htaf.ops.sign), 1),
+        (lambda: layers.Dense(2, activation=keras_htaf.ops.htaf), 1),
+        (lambda: layers.Conv1D(2, 1, activation=Heaviside()), 1),
+        (lambda: layers.Activation(Sign()), 1),
+        (lambda: layers.SimpleRNN(2, activation=Sign()), 1),
+        (lambda: layers.RNN(BinaryRNNCell(2, activation=Sign())), 1),
+        (lambda: layers.Dense(2), 32),
+        (lambda: layers.LSTM(2, activation=Sign()), 32),  # times its output gate
+        (lambda: layers.GRU(2, activation=Sign()), 32),
+        (lambda: keras_htaf.ops.sign, 1),
+    ],
+)
+def test_activations_at_the_end_give_their_bits(make, bits):
+    assert bits_after(make(), None, (4, 3)) == bits
+
+
+@pytest.mark.parametrize(
+    ("layer", "bits"),
+    [
+        (layers.Activation("linear"), 1),
+        (layers.Activation("tanh"), 32),
+        (layers.UpSampling2D(), 1),
+        (layers.UpSampling2D(interpolation="bilinear"), 32),
+        (layers.GaussianNoise(0.5), 1),
+        (lambda x: keras.ops.squeeze(keras.ops.expand_dims(x, 1), 1), 1),
+        (lambda x: keras.ops.repeat(x, 2, axis=1), 1),
+        (lambda x: keras.ops.flip(x, axis=1), 1),
+        (lambda x: x + 1.0, 32),
+    ],
+)
+def test_what_keeps_bits(layer, bits):
+    assert bits_after(layer) == bits
+
+
+@pytest.mark.parametrize("merge", [layers.Maximum, layers.Minimum, layers.Concatenate])
+def test_bits_beside_signs_are_three_values(merge):
+    for first, second, bits in [
+        (Sign, Sign, 1),
+        (Heaviside, HTAF, 1),
+        (Heaviside, Sign, 32),
+        (Sign, layers.Identity, 32),
+    ]:
+        assert bits_after(lambda x, a=first, b=second: merge()([a()(x), b()(x)]), None) == bits
+
+
 @pytest.mark.parametrize("kind", ["dense", "convolutional"])
 def test_deep_heaviside_network(kind):
     model = keras_htaf.models.deep_heaviside_network((8, 8, 1), 3, kind=kind, depth=3, width=4)
@@ -275,9 +353,91 @@ def test_what_is_not_known_is_said():
     assert len(found.uncounted) == 1
 
 
-def test_half_precision_weights():
-    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, dtype="bfloat16")])
-    assert keras_htaf.summary(model).weights == {16: 10}
+class Plain(layers.Layer):
+    """A layer without weights, of which nothing is known."""
+
+    def call(self, inputs):
+        return inputs
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (lambda x: layers.Attention()([x, x]), (4, 6)),
+        (lambda x: layers.AdditiveAttention()([x, x]), (4, 6)),
+        (lambda x: layers.Dot(axes=1)([x, x]), (6,)),
+        (lambda x: layers.Lambda(lambda y: y, output_shape=(6,))(x), (6,)),
+        (lambda x: Plain()(x), (6,)),
+        (lambda x: layers.ConvLSTM1D(2, 3)(x), (5, 8, 3)),
+        (lambda x: layers.ConvLSTM2D(2, 3)(x), (5, 8, 8, 3)),
+        (lambda x: keras.ops.matmul(x, x), (4, 4)),
+        (lambda x: keras.ops.inner(x, x), (4,)),
+        (lambda x: keras.ops.outer(x, x), (4,)),
+        (lambda x: keras.ops.conv(x, np.ones((3, 2, 5), "float32")), (8, 2)),
+        (lambda x: keras.ops.dot_product_attention(x, x, x), (4, 2, 3)),
+    ],
+)
+def test_products_elsewhere_are_not_known(layer, shape):
+    inputs = keras.Input(shape)
+    found = keras_htaf.summary(keras.Model(inputs, layer(inputs)))
+    assert len(found.uncounted) == len(found.layers) == 1
+    assert found.macs == {}
+    assert found.layers[0].binary_share["macs"] is None
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.AveragePooling2D(2),
+        layers.LayerNormalization(),
+        layers.PReLU(),
+        layers.ZeroPadding2D(),
+        layers.Dropout(0.5),
+        keras_htaf.layers.RPReLU(),
+        keras_htaf.layers.RSign(),
+        keras_htaf.layers.LearnedScale(),
+        lambda x: keras.ops.relu(x) + x,
+        lambda x: keras.ops.mean(x, axis=1),
+        lambda x: keras_htaf.ops.sign(x[:, 1:]),
+    ],
+)
+def test_no_products(layer):
+    inputs = keras.Input((8, 8, 4))
+    found = keras_htaf.summary(keras.Model(inputs, layer(inputs)))
+    assert all(row.macs == {} for row in found.layers)
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("bfloat16", 16), ("float16", 16), ("float32", 32)])
+def test_narrow_weights(dtype, bits):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(2, dtype=dtype)])
+    assert keras_htaf.summary(model).weights == {bits: 10}
+
+
+def test_weights_in_two_places_count_once():
+    dense = layers.Dense(3, name="dense")
+    inputs = keras.Input((4, 2))
+    x = layers.TimeDistributed(dense, name="each")(inputs)
+    found = keras_htaf.summary(keras.Model(inputs, [x, dense(inputs)]))
+    assert found.weights == {32: 9}
+
+
+def test_normalization_needs_a_mean_and_a_variance():
+    layer = layers.Normalization()
+    layer.adapt(np.random.default_rng(0).normal(size=(8, 3)).astype("float32"))
+    assert only(layer, (3,)).weights == {32: 6}
+
+
+def test_rows_have_plain_counts_memory_and_shares():
+    row = only(BinaryDense(6, input_quantizer="sign", kernel_quantizer="sign", use_bias=True), (4,))
+    assert type(row.weights) is type(row.macs) is dict
+    assert row.memory == {"packed": 27.0, "packed_int8": 9.0, "int8": 30.0, "float32": 120.0}
+    assert row.binary_share == {"weights": 24 / 30, "macs": 1.0}
+    data = row.to_dict()
+    assert data["weights"] == {"1": 24, "32": 6}
+    assert (data["memory"], data["binary_share"]) == (row.memory, row.binary_share)
 
 
 def test_what_selects_leaves_values_alone():
@@ -289,7 +449,8 @@ def test_what_selects_leaves_values_alone():
         "Reshape": {"target_shape": (-1,)},
         "Permute": {"dims": (2, 1, 3, 4)},
         "RepeatVector": {"n": 2},
-        "Dropout": {"rate": 0.5},
+        "ActivityPenalty": {"regularizer": "l2"},
+        "GaussianNoise": {"stddev": 0.5},
     }
     for kind in _SELECTING:
         name = kind.__name__
