@@ -15,7 +15,13 @@ from keras_htaf import harden, soften
 from keras_htaf.datasets.preprocessing import Preprocessing
 from keras_htaf.export import export
 from keras_htaf.layers import HTAF, Heaviside, Sign
-from keras_htaf.models import icbm
+from keras_htaf.models import (
+    binary_mlp,
+    binary_resnet,
+    binary_vgg,
+    deep_heaviside_network,
+    icbm,
+)
 
 random = np.random.default_rng(0)
 RAW = random.integers(0, 17, size=(40, 8, 8, 1)).astype("float32")
@@ -41,6 +47,18 @@ def image_model():
     return seeded(icbm(num_concepts=16, num_classes=4, input_shape=(8, 8, 1)))
 
 
+BUILDERS = {
+    "mlp": lambda shape: binary_mlp(shape, 3, width=16, depth=2),
+    "vgg": lambda shape: binary_vgg(shape, 3, filters=(4, 4)),
+    "bireal": lambda shape: binary_resnet(shape, 3, width=4),
+    "react": lambda shape: binary_resnet(
+        shape, 3, width=4, block="react", kernel_quantizer="magnitude_aware_sign"
+    ),
+    "deep": lambda shape: deep_heaviside_network(shape, 3, kind="convolutional", depth=3, width=4),
+}
+IMAGES = random.normal(size=(40, 8, 8, 1)).astype("float32")
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """Name -> (the model as exported, its inputs, what plain TensorFlow gives)."""
@@ -51,6 +69,10 @@ def exported(tmp_path_factory):
     export(dense, folder / "smooth", smooth=True)
     export(image, folder / "image", preprocessing=BROUGHT_TO_UNIT.layer())
     inputs = {"hard": X, "smooth": X, "image": RAW}
+    built = {name: build(IMAGES.shape[1:]) for name, build in BUILDERS.items()}
+    for name, model in built.items():
+        export(model, folder / name)
+        inputs[name] = IMAGES
     for name, x in inputs.items():
         np.savez(folder / f"{name}.npz", x=x)
     script = Path(__file__).with_name("plain_tensorflow.py")
@@ -60,17 +82,18 @@ def exported(tmp_path_factory):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     models = {"hard": harden(dense), "smooth": soften(dense), "image": harden(image)}
+    models |= {name: harden(model) for name, model in built.items()}
     inputs["image"] = BROUGHT_TO_UNIT(RAW)
     return {
         name: (models[name], x, np.load(folder / f"{name}.out.npz")) for name, x in inputs.items()
     }
 
 
-@pytest.mark.parametrize("name", ["hard", "smooth", "image"])
+@pytest.mark.parametrize("name", ["hard", "smooth", "image", *BUILDERS])
 @pytest.mark.parametrize("batch", ["all", "served", "batch1", "batch3", "batch17"])
 def test_same_outputs_without_keras(exported, name, batch):
     model, x, found = exported[name]
@@ -83,7 +106,7 @@ def test_hard_and_smooth_differ(exported):
     assert np.abs(exported["hard"][2]["all"] - exported["smooth"][2]["all"]).max() > 1e-2
 
 
-@pytest.mark.parametrize("name", ["hard", "smooth", "image"])
+@pytest.mark.parametrize("name", ["hard", "smooth", "image", *BUILDERS])
 def test_forward_pass_does_not_insist_on_xla(exported, name):
     assert exported[name][2]["xla"].tolist() == []
 
