@@ -1,6 +1,6 @@
 """Saves models under this process's backend, or loads those of all; see test_across_backends.py.
 
-python across_backends.py save|load FOLDER
+python across_backends.py save|load|save_binary|load_binary FOLDER
 """
 
 import sys
@@ -72,6 +72,9 @@ def save(folder):
     model = build()
     model.save(folder / f"{keras.config.backend()}.keras")
     np.save(folder / f"{keras.config.backend()}.npy", outputs(model))
+
+
+def save_binary(folder):
     model = build_binary()
     model.save(folder / f"{keras.config.backend()}_binary.keras")
     np.save(folder / f"{keras.config.backend()}_binary.npy", exact_outputs(model))
@@ -87,10 +90,15 @@ def load(folder):
         close = {"rtol": 1e-6, "atol": 1e-5, "err_msg": f"saved by {saver}"}
         np.testing.assert_allclose(found, expected, **close)
         np.testing.assert_array_equal(found.argmax(-1), expected.argmax(-1))
+
+
+def load_binary(folder):
+    for saver in BACKENDS:
         expected = np.load(folder / f"{saver}_binary.npy")
         found = exact_outputs(load_model(folder / f"{saver}_binary.keras"))
         np.testing.assert_array_equal(found, expected, err_msg=f"saved by {saver}")
 
 
 if __name__ == "__main__":
-    {"save": save, "load": load}[sys.argv[1]](Path(sys.argv[2]))
+    phases = (save, load, save_binary, load_binary)
+    {phase.__name__: phase for phase in phases}[sys.argv[1]](Path(sys.argv[2]))

@@ -14,11 +14,12 @@ from support import BACKEND
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="one suite tests all pairs")
-def test_every_pair(tmp_path):
+@pytest.mark.parametrize("kind", ["", "_binary"])
+def test_every_pair(tmp_path, kind):
     for package in ("tensorflow", "jax"):
         pytest.importorskip(package)
     script = Path(across_backends.__file__)
-    for phase in ("save", "load"):  # in each, two other processes beside this one
+    for phase in (f"save{kind}", f"load{kind}"):  # in each, two other processes beside this one
         started = [
             subprocess.Popen(
                 [sys.executable, script, phase, tmp_path],
@@ -31,5 +32,5 @@ def test_every_pair(tmp_path):
         ]
         getattr(across_backends, phase)(tmp_path)
         for process in started:
-            _, errors = process.communicate(timeout=400)
+            _, errors = process.communicate(timeout=120)
             assert process.returncode == 0, errors[-3000:]
