@@ -69,6 +69,7 @@ def outputs(model):
 
 
 def save(folder):
+    keras.utils.set_random_seed(0)
     model = build()
     model.save(folder / f"{keras.config.backend()}.keras")
     np.save(folder / f"{keras.config.backend()}.npy", outputs(model))
