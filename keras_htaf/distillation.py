@@ -157,7 +157,7 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> None:
     Kernel quantizers have weights of their own (sharpness and scale), which keep their values and
     which the twin may lack; all others are copied, in order. Then each weight's constraint is
     applied: a latent weight beyond the reach of the new quantizer's slope is clipped to it and
-    keeps its sign.
+    keeps its sign. The sharpness of the units' steps is copied, too: anneal it anew in step two.
 
     Args:
         source: The built model of the first step, say with `kernel_quantizer=None`.
@@ -205,6 +205,8 @@ def _transferable(model):
 
 
 def _check_pair(student, teacher):
+    if student is teacher:
+        raise ValueError(f"Received model {student.name!r} as student and teacher. Expected two.")
     for role, model in (("student", student), ("teacher", teacher)):
         if not (isinstance(model, keras.Model) and model.built):
             raise ValueError(

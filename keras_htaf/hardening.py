@@ -10,7 +10,7 @@ import keras
 
 from keras_htaf.layers import BinaryLayer
 from keras_htaf.ops import steps
-from keras_htaf.quantizers import FORWARDS, Step
+from keras_htaf.quantizers import FORWARDS, Quantizer, Step
 
 
 def harden(model: keras.Model) -> keras.Model:
@@ -95,7 +95,8 @@ def with_forward(model: keras.Model, forward: str) -> keras.Model:
             f"{other} and cannot be made {forward}. Use the layers keras_htaf.layers.HTAF, "
             "Heaviside and Sign instead; they can also be another layer's activation."
         )
-    if not step_layers(model):
+    exact = any(isinstance(layer, Quantizer) for layer in model._flatten_layers())
+    if not step_layers(model) and not exact:
         raise ValueError(
             f"Model {model.name!r} has no step layer (keras_htaf.layers.HTAF, Heaviside, Sign), so "
             "there is nothing to harden or soften."

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from support import to_numpy
 
+import keras_htaf
 from keras_htaf import harden, load_model, ops, soften
 from keras_htaf.hardening import observe_steps, step_layers
 from keras_htaf.layers import HTAF, Heaviside, Sign
@@ -286,3 +287,17 @@ def test_observe_steps_leaves_nothing_behind():
 def test_step_layers_of_every_kind():
     model = keras.Sequential([keras.Input((2,)), HTAF(), Heaviside(), Sign(), Block(3)])
     assert [type(layer) for layer in step_layers(model)] == [HTAF, Heaviside, Sign, HTAF]
+
+
+def test_quantizers_without_a_step_are_exact_already():
+    layer = keras_htaf.layers.BinaryDense(
+        2,
+        input_quantizer="dorefa",
+        kernel_quantizer="ternary",
+        kernel_constraint=keras_htaf.constraints.WeightClip(),
+    )
+    model = keras.Sequential([keras.Input((3,)), layer])
+    x = np.random.default_rng(0).uniform(size=(4, 3))
+    np.testing.assert_array_equal(
+        keras_htaf.harden(model).predict(x, verbose=0), model.predict(x, verbose=0)
+    )

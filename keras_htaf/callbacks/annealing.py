@@ -44,7 +44,8 @@ class AnnealSharpness(keras.callbacks.Callback):
             does not know, the first epoch trains at `start`.
         layers: Names of the step layers to anneal. Default: all but the quantizers of kernels,
             whose latent weights are clipped to where their slope ends (in binary layers their
-            names are "kernel_quantizer" and the like; several layers may share a name).
+            names are "kernel_quantizer" and the like; several layers may share a name). Steps of
+            nested models that are frozen, such as a teacher's, stay as they are in each case.
 
     Raises:
         ValueError: For arguments out of range; at the start of `fit` also when the model has no
@@ -100,7 +101,7 @@ class AnnealSharpness(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._steps = self.params.get("steps")
         self._current = None
-        found = step_layers(self.model) if self.layers else unit_steps(self.model)
+        found = self._steps_to_anneal()
         unknown = set(self.layers or ()) - {layer.name for layer in found}
         if not found or unknown:
             raise ValueError(
@@ -130,6 +131,13 @@ class AnnealSharpness(keras.callbacks.Callback):
         if logs is not None:
             logs["sharpness"] = self._current
 
+    def _steps_to_anneal(self):
+        parts = [layer for layer in self.model._flatten_layers() if isinstance(layer, keras.Model)]
+        frozen = [part for part in parts if part is not self.model and not part.trainable]
+        kept = {id(step) for part in frozen for step in step_layers(part)}
+        steps = step_layers(self.model) if self.layers else unit_steps(self.model)
+        return [step for step in steps if id(step) not in kept]
+
     def _total_epochs(self) -> int:
         return self.epochs or self.params["epochs"]
 
@@ -138,7 +146,7 @@ class AnnealSharpness(keras.callbacks.Callback):
         if value == self._current:
             return
         # Through self.model each time: on JAX that is what makes `fit` read the weights anew.
-        for layer in step_layers(self.model) if self.layers else unit_steps(self.model):
+        for layer in self._steps_to_anneal():
             if self.layers and layer.name not in self.layers:
                 continue
             if layer.sharpness is None:

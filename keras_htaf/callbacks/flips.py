@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import keras
 import numpy as np
 
@@ -17,7 +19,8 @@ class FlipRatio(keras.callbacks.Callback):
         flip_ratio/<layer>    of one layer's kernel, by the layer's name (with the kernel's name
                               behind it where a layer has several)
 
-    A weight of 0 counts as +1, as it does in the network. The first epoch is compared with the
+    What counts is the code that the quantizer gives, as in the network: a weight of 0 is +1 to a
+    `Sign`. The first epoch is compared with the
     weights before it. Latent weights and the signs that `Bop` trains are treated alike.
 
     Args:
@@ -57,8 +60,7 @@ class FlipRatio(keras.callbacks.Callback):
         self._signs = self._read()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._flips = dict.fromkeys(self._signs, 0)
-        self._times = 0
+        self._flips, self._seen = Counter(), Counter()
 
     def on_train_batch_end(self, batch, logs=None):
         if self.frequency == "step":
@@ -69,21 +71,21 @@ class FlipRatio(keras.callbacks.Callback):
             self._compare()
         if logs is None:
             return
-        seen = {label: signs.size * self._times for label, signs in self._signs.items()}
-        logs["flip_ratio"] = sum(self._flips.values()) / sum(seen.values())
-        for label, flips in self._flips.items():
-            logs[f"flip_ratio/{label}"] = flips / seen[label]
+        logs["flip_ratio"] = sum(self._flips.values()) / max(sum(self._seen.values()), 1)
+        for label, seen in self._seen.items():
+            logs[f"flip_ratio/{label}"] = self._flips[label] / seen
 
     def _compare(self):
-        signs = self._read()
-        for label, before in self._signs.items():
-            self._flips[label] += int(np.count_nonzero(signs[label] != before))
-        self._times += 1
-        self._signs = signs
+        before, self._signs = self._signs, self._read()
+        for label in before.keys() & self._signs.keys():  # which layers train may change
+            self._flips[label] += int(np.count_nonzero(self._signs[label] != before[label]))
+            self._seen[label] += before[label].size
 
     def _read(self):
         # Through self.model: on JAX that brings the weights up to date within an epoch.
-        return {
-            kernel.label: keras.ops.convert_to_numpy(kernel.variable >= 0)
-            for kernel in binary_kernels(self.model)
-        }
+        return {kernel.label: _codes(kernel) for kernel in binary_kernels(self.model)}
+
+
+def _codes(kernel):
+    codes, _ = kernel.quantizer.decompose(keras.ops.convert_to_tensor(kernel.variable))
+    return keras.ops.convert_to_numpy(codes)

@@ -120,6 +120,8 @@ def softness(model: keras.Model, x, batch_size: int = 256) -> float:
 
     Returns:
         A float: 0 when every unit is saturated (exact steps give 0), 1 when all are undecided.
+        Steps within a compiled loop, such as the cell of a `keras.layers.RNN` on JAX, have no
+        values to look at and are left out.
     """
     sums, counts = 0.0, 0
     for begin in range(0, len(x), batch_size):
@@ -128,7 +130,10 @@ def softness(model: keras.Model, x, batch_size: int = 256) -> float:
             model(x[begin : begin + batch_size], training=False)
         for path, values in outputs.items():
             for value in values:
-                h = keras.ops.convert_to_numpy(keras.ops.cast(value, "float32"))
+                try:
+                    h = keras.ops.convert_to_numpy(keras.ops.cast(value, "float32"))
+                except (TypeError, NotImplementedError):  # of JAX and of TensorFlow
+                    continue
                 h = (1 + h) / 2 if signed[path] else h
                 sums += float(np.sum(4 * h * (1 - h), dtype="float64"))
                 counts += h.size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import keras
 import numpy as np
 from keras import ops
@@ -39,7 +41,8 @@ class Bop(keras.optimizers.Optimizer):
 
     Raises:
         ValueError: If a number is out of range; when it is built, also if a variable is not a
-            kernel (of two or more axes) of -1 and +1 only.
+            kernel (of two or more axes) of -1 and +1 only. (Of an optimizer that is made from a
+            config, as when a model is loaded, the values are not checked.)
 
     Example:
 
@@ -54,10 +57,11 @@ class Bop(keras.optimizers.Optimizer):
     _restored = False
 
     def __init__(self, threshold: float = 1e-8, gamma=1e-4, name: str = "bop"):
-        if isinstance(threshold, bool) or not 0 <= threshold < float("inf"):
+        number = isinstance(threshold, Real) and not isinstance(threshold, bool)
+        if not number or not 0 <= threshold < float("inf"):
             raise ValueError(f"Received threshold={threshold!r}. Expected a finite number >= 0.")
         if not callable(gamma):
-            if isinstance(gamma, bool) or not 0 < gamma <= 1:
+            if isinstance(gamma, bool) or not isinstance(gamma, Real) or not 0 < gamma <= 1:
                 raise ValueError(
                     f"Received gamma={gamma!r}. Expected a number above 0 and at most 1, or a "
                     "learning-rate schedule."
@@ -70,8 +74,7 @@ class Bop(keras.optimizers.Optimizer):
         if self.built:
             return
         # A model that is loaded builds its optimizer before its weights are read.
-        if not self._restored:
-            _check_binary(variables)
+        _check_binary(variables, values=not self._restored)
         super().build(variables)
         # Never in half precision, in which 1 - gamma would be 1.
         self.momenta = [
@@ -110,9 +113,12 @@ class Bop(keras.optimizers.Optimizer):
         return optimizer
 
 
-def _check_binary(variables):
-    with backend.eager_scope():  # on TensorFlow `fit` builds in the graph of its training step
-        wrong = [_path(variable) for variable in variables if not _is_binary(variable)]
+def _check_binary(variables, values: bool):
+    wrong = [variable for variable in variables if len(variable.shape) < 2]
+    if values:
+        with backend.eager_scope():  # on TensorFlow `fit` builds in the graph of its training step
+            wrong = [variable for variable in variables if not _is_binary(variable)]
+    wrong = [_path(variable) for variable in wrong]
     if wrong:
         raise ValueError(
             f"Bop received {wrong} to train. Expected kernels of -1 and +1 only, of two or more "

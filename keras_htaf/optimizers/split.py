@@ -173,7 +173,7 @@ def _check_slope(kernel: BinaryKernel):
     if not isinstance(kernel.quantizer, Step):
         return
     ends = ops.convert_to_tensor([-1.0, 1.0]) / ops.convert_to_tensor(kernel.quantizer.scale)
-    sharpness = kernel.quantizer.surrogate.sharpness
+    sharpness = ops.max(ops.convert_to_tensor(kernel.quantizer.sharpness))
     slope = float(ops.min(kernel.quantizer.surrogate.derivative(ends, sharpness)))
     if slope <= 0:
         raise ValueError(

@@ -91,3 +91,19 @@ def test_errors():
 def make_model_of_two():
     layer = BinaryDense(1, kernel_quantizer="sign", name="binary")
     return keras.Sequential([keras.Input((2,)), layer])
+
+
+def test_codes_are_what_counts():
+    """A Heaviside gives 0 for 0 and below; from -1 to 0 is no flip, from 0 to 1 is one."""
+    layer = BinaryDense(1, kernel_quantizer="heaviside", name="binary")
+    model = keras.Sequential([keras.Input((2,)), layer])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    callback = FlipRatio()
+    callback.set_model(model)
+    layer.kernel.assign([[-1.0], [0.0]])
+    callback.on_train_begin()
+    callback.on_epoch_begin(0)
+    layer.kernel.assign([[0.0], [1.0]])
+    logs = {}
+    callback.on_epoch_end(0, logs)
+    assert logs == {"flip_ratio": 0.5, "flip_ratio/binary": 0.5}

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_htaf
 from keras_htaf.callbacks import AnnealSharpness, DiscretizationGap
 from keras_htaf.callbacks.gap import decide, softness
 from keras_htaf.layers import HTAF, Heaviside, Sign
@@ -174,3 +175,12 @@ def test_mixed_precision_and_heaviside():
     logs = model.fit(X, np.zeros((50, 4)), verbose=0, callbacks=[DiscretizationGap(X, Y)]).history
     h = sigmoid(8 * np.tanh(0.5 * X))
     assert logs["softness"][0] == pytest.approx(np.mean(4 * h * (1 - h)), abs=0.01)
+
+
+def test_steps_within_a_recurrent_cell():
+    """On JAX they have no values to look at, and the softness is that of the others."""
+    cell = keras_htaf.layers.BinaryRNNCell(3, input_quantizer="sign", kernel_quantizer="sign")
+    steps = [keras.layers.RNN(cell), keras_htaf.layers.HTAF(2.0)]
+    model = keras.Sequential([keras.Input((4, 2)), *steps, keras.layers.Dense(2)])
+    x = np.random.default_rng(0).normal(size=(5, 4, 2))
+    assert 0 < softness(model, x) < 1

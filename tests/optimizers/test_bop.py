@@ -106,6 +106,7 @@ def test_initializer():
     [
         ({"threshold": -1.0}, "Received threshold=-1.0"),
         ({"threshold": float("nan")}, "Received threshold=nan"),
+        ({"threshold": "a"}, "Received threshold='a'"),
         ({"gamma": 0.0}, "Received gamma=0.0"),
         ({"gamma": 1.5}, "Received gamma=1.5"),
         ({"gamma": True}, "Received gamma=True"),
@@ -128,5 +129,13 @@ def test_other_weights():
     norm = keras.layers.BatchNormalization(center=False, name="norm")
     with pytest.raises(ValueError, match="norm/gamma"):
         Bop().build(keras.Sequential([keras.Input((6,)), norm]).trainable_variables)
-    with pytest.raises(ValueError, match=r"dense/kernel.*dense/bias"):
+    with pytest.raises(ValueError, match=r"dense.*/kernel.*dense.*/bias"):
         Bop().build(make_model().trainable_variables)
+
+
+def test_made_from_a_config():
+    """It cannot look at values then, but refuses what is no kernel."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(Bop.from_config(Bop().get_config()), "mse")
+    with pytest.raises(ValueError, match=r"Bop received .*bias"):
+        model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
