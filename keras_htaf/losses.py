@@ -34,7 +34,7 @@ class SmoothedCrossentropy(keras.losses.SparseCategoricalCrossentropy):
 
     >>> loss = SmoothedCrossentropy()
     >>> round(float(loss(np.array([1]), np.array([[0.0, 2.0, 0.0]]))), 4)
-    0.3727
+    0.3729
 
     Reference: Szegedy et al. (2016), arXiv:1512.00567.
     """

@@ -58,6 +58,7 @@ def test_report(tmp_path):
     base = dict(
         depth=12, width=128, normalization="batch", skip=None, forward="hard", peaks=[0.33, 2.0],
         rate=2e-3, gain=1.0, calibrated=False, closing=None, epochs=4, images=6400, train=99.0,
+        label_smoothing=0.0, diagnosed=False,
     )  # fmt: skip
     runs = [
         {**base, "slope": slope, "seed": seed, "hard": 90.0 + seed + more}
