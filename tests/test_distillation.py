@@ -164,6 +164,9 @@ def test_bad_pairs():
     for last in (keras.layers.Softmax(), keras.layers.Dense(3, "softmax")):
         with pytest.raises(ValueError, match=r"teacher .* ends in probabilities"):
             Distiller(student, keras.Sequential([keras.Input((6,)), last]))
+    with pytest.raises(ValueError, match="one model as student and as teacher"):
+        Distiller(student, student)
+    assert student.trainable
     with pytest.raises(ValueError, match="Received weight=0"):
         Distiller(student, teacher, weight=0)
     with pytest.raises(ValueError, match="Received temperature=-1"):

@@ -7,7 +7,7 @@ from support import to_numpy
 
 from keras_htaf import harden, load_model, ops, soften
 from keras_htaf.hardening import observe_steps, step_layers
-from keras_htaf.layers import HTAF, Heaviside, Sign
+from keras_htaf.layers import HTAF, BinaryDense, Heaviside, Sign
 
 register = keras.saving.register_keras_serializable(package="test_hardening")
 X = np.random.default_rng(0).normal(size=(16, 5)).astype("float32")
@@ -237,6 +237,18 @@ def test_errors(function):
     model(X)
     with pytest.raises(ValueError, match="cannot be rebuilt from its config"):
         function(model)
+
+
+def test_quantizers_that_are_no_steps():
+    """They are exact always, so hardening copies the model; there is nothing to soften."""
+    quantizers = {"input_quantizer": "dorefa", "kernel_quantizer": "ternary"}
+    layer = BinaryDense(3, kernel_constraint="max_norm", **quantizers)
+    model = keras.Sequential([keras.Input((5,)), layer])
+    hard = harden(model)
+    assert hard is not model
+    np.testing.assert_array_equal(to_numpy(hard(X)), to_numpy(model(X)))
+    with pytest.raises(ValueError, match="has no step layer"):
+        soften(model)
 
 
 NODES = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+from keras import ops
 
-from keras_htaf.optimizers import binary_kernels
+from keras_htaf.optimizers import BinaryKernel, binary_kernels
 
 
 class FlipRatio(keras.callbacks.Callback):
@@ -17,8 +18,11 @@ class FlipRatio(keras.callbacks.Callback):
         flip_ratio/<layer>    of one layer's kernel, by the layer's name (with the kernel's name
                               behind it where a layer has several)
 
-    A weight of 0 counts as +1, as it does in the network. The first epoch is compared with the
-    weights before it. Latent weights and the signs that `Bop` trains are treated alike.
+    The sign is the bit that the kernel's quantizer makes of a weight, so that a weight of 0, a
+    learned threshold and bits 0 and 1 count as they do in the network. The first epoch is compared
+    with the weights before it. Latent weights and the signs that `Bop` trains are treated alike. A
+    kernel that is frozen while `fit` runs flips no more; one that is unfrozen is not counted until
+    the next `fit`.
 
     Args:
         frequency: `"epoch"` (default), or `"step"`: the mean over the steps of an epoch of the
@@ -77,13 +81,16 @@ class FlipRatio(keras.callbacks.Callback):
     def _compare(self):
         signs = self._read()
         for label, before in self._signs.items():
-            self._flips[label] += int(np.count_nonzero(signs[label] != before))
+            after = signs.get(label, before)  # a kernel may have been frozen since
+            self._flips[label] += int(np.count_nonzero(after != before))
+            self._signs[label] = after
         self._times += 1
-        self._signs = signs
 
     def _read(self):
         # Through self.model: on JAX that brings the weights up to date within an epoch.
-        return {
-            kernel.label: keras.ops.convert_to_numpy(kernel.variable >= 0)
-            for kernel in binary_kernels(self.model)
-        }
+        return {kernel.label: _bits(kernel) for kernel in binary_kernels(self.model)}
+
+
+def _bits(kernel: BinaryKernel) -> np.ndarray:
+    codes, _ = kernel.quantizer.decompose(ops.convert_to_tensor(kernel.variable))
+    return ops.convert_to_numpy(codes > 0)  # the codes are 0 and 1, or -1 and +1

@@ -6,7 +6,7 @@ import pytest
 
 from keras_htaf.callbacks import AnnealSharpness, DiscretizationGap
 from keras_htaf.callbacks.gap import decide, softness
-from keras_htaf.layers import HTAF, Heaviside, Sign
+from keras_htaf.layers import HTAF, BinaryRNNCell, Heaviside, Sign
 
 random = np.random.default_rng(5)
 X = random.normal(size=(50, 4)).astype("float32")
@@ -96,6 +96,20 @@ def test_softness():
     assert softness(keras.Sequential([keras.Input((4,)), Sign(forward="smooth")]), 0 * X) == 1.0
     activation = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation=HTAF())])
     assert 0 < softness(activation, X, batch_size=20) < 1
+
+
+def test_units_within_a_loop():
+    """On JAX the cell of an RNN has no values to look at; its units are left out of the mean."""
+    cell = BinaryRNNCell(2, input_quantizer=Sign("sigmoid", forward="smooth"))
+    x = np.zeros((4, 3, 2), "float32")
+    recurrent = keras.Sequential([keras.Input((3, 2)), keras.layers.RNN(cell)])
+    on_jax = keras.config.backend() == "jax"
+    np.testing.assert_equal(softness(recurrent, x), np.nan if on_jax else 1.0)
+    model = keras.Sequential([recurrent, Sign("sigmoid", forward="smooth")])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    gap = DiscretizationGap(x, np.zeros(4))
+    logs = model.fit(x, np.zeros((4, 2)), verbose=0, callbacks=[gap]).history
+    assert logs["softness"] == [1.0]
 
 
 def test_decide():

@@ -105,6 +105,9 @@ def test_initializer():
     ("arguments", "message"),
     [
         ({"threshold": -1.0}, "Received threshold=-1.0"),
+        ({"threshold": "a"}, "Received threshold='a'"),
+        ({"threshold": None}, "Received threshold=None"),
+        ({"gamma": "a"}, "Received gamma='a'"),
         ({"threshold": float("nan")}, "Received threshold=nan"),
         ({"gamma": 0.0}, "Received gamma=0.0"),
         ({"gamma": 1.5}, "Received gamma=1.5"),
@@ -121,6 +124,27 @@ def test_float_kernel():
     model.compile(Bop(), "mse")
     with pytest.raises(ValueError, match=r"Bop received \[.*float/kernel.*SplitOptimizer"):
         model.fit(X, np.ones((24, 2)), verbose=0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_float_kernel_and_an_optimizer_from_its_config(bias):
+    """Whose values are checked late, since a loaded model builds it before it has its weights."""
+    model = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(2, use_bias=bias, name="float")]
+    )
+    model.compile(Bop.from_config(Bop().get_config()), "mse")
+    with pytest.raises(ValueError, match=r"Bop received \[.*float/kernel"):
+        model.fit(X, np.ones((24, 2)), verbose=0)
+
+
+def test_signs_assigned_after_an_optimizer_from_its_config_is_built():
+    model = make_binary(initializer="glorot_uniform")
+    bop = Bop.from_config(Bop(threshold=0.25, gamma=0.5).get_config())
+    bop.build(model.trainable_variables)
+    model.set_weights([W])
+    for kernel in KERNELS:
+        bop.apply([tensor(G)], model.trainable_variables)
+        np.testing.assert_array_equal(to_numpy(model.weights[0]), [kernel])
 
 
 def test_other_weights():
