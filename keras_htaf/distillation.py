@@ -79,14 +79,14 @@ class Distiller(keras.Model):
     Args:
         student: A built model whose outputs are logits.
         teacher: A built model whose outputs are logits of the same classes. It is frozen
-            (`trainable = False`).
+            (`trainable = False`), so that `callbacks.AnnealSharpness` leaves its steps alone too.
         weight: Positive float, of the divergence. Default 1.
         temperature: Positive float. Default 1.
         **kwargs: Of `keras.Model` (`name`).
 
     Raises:
-        ValueError: If a model is not built, ends in a softmax or sigmoid, or the two differ in
-            their outputs; if a number is not positive and finite.
+        ValueError: If a model is not built, ends in a softmax or sigmoid, or the two are one or
+            differ in their outputs; if a number is not positive and finite.
 
     Example:
 
@@ -157,7 +157,10 @@ def transfer_weights(source: keras.Model, target: keras.Model) -> None:
     Kernel quantizers have weights of their own (sharpness and scale), which keep their values and
     which the twin may lack; all others are copied, in order. Then each weight's constraint is
     applied: a latent weight beyond the reach of the new quantizer's slope is clipped to it and
-    keeps its sign. The sharpness of the units' steps is copied, too: anneal it anew in step two.
+    keeps its sign.
+
+    The sharpness and the scale of the input quantizers are copied too, as the first step left them:
+    one that was annealed is to be annealed anew, from the start, by the second step's callback.
 
     Args:
         source: The built model of the first step, say with `kernel_quantizer=None`.
@@ -206,7 +209,10 @@ def _transferable(model):
 
 def _check_pair(student, teacher):
     if student is teacher:
-        raise ValueError(f"Received model {student.name!r} as student and teacher. Expected two.")
+        raise ValueError(
+            "Received one model as student and as teacher. Expected two: the teacher is frozen. "
+            "Take a copy (keras.models.clone_model, then set_weights) to learn from itself."
+        )
     for role, model in (("student", student), ("teacher", teacher)):
         if not (isinstance(model, keras.Model) and model.built):
             raise ValueError(

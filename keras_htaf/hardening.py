@@ -16,6 +16,9 @@ from keras_htaf.quantizers import FORWARDS, Quantizer, Step
 def harden(model: keras.Model) -> keras.Model:
     """A new model with the same weights whose every step is exact (bits 0/1, signs -1/+1).
 
+    Quantizers that are no steps, such as `DoReFa` and `Ternary`, are exact always; of a model that
+    has these alone it is a copy.
+
     Args:
         model: A built functional, sequential or subclassed model; steps in nested models, in
             custom layers and used as activations are found too. A subclassed model must be
@@ -27,8 +30,9 @@ def harden(model: keras.Model) -> keras.Model:
         function, say). The original is left as it was.
 
     Raises:
-        ValueError: If the model is not built, has no step layer, cannot be rebuilt, or uses the
-            function `keras_htaf.ops.htaf`, which has no other mode, in place of the layer.
+        ValueError: If the model is not built, has neither a step layer nor another quantizer,
+            cannot be rebuilt, or uses the function `keras_htaf.ops.htaf`, which has no other mode,
+            in place of the layer.
 
     Example:
 
@@ -42,7 +46,7 @@ def harden(model: keras.Model) -> keras.Model:
 def soften(model: keras.Model) -> keras.Model:
     """A new model with the same weights whose every step is smooth; the inverse of `harden`.
 
-    Arguments, result and errors as for `harden`.
+    Arguments, result and errors as for `harden`, but there must be a step layer.
     """
     return _compiled_like(model, with_forward(model, "smooth"))
 
@@ -65,7 +69,8 @@ def observe_steps(model: keras.Model) -> Iterator[dict[str, list]]:
 
     Yields:
         A dict from the path of a step layer (its name while it is unbuilt) to the list of its
-        outputs, one for each call.
+        outputs, one for each call. (Within a compiled loop, such as the cell of a keras.layers.RNN
+        on JAX, there is one call for all turns, whose output has no values.)
     """
     seen: dict[str, list] = {}
     with ExitStack() as stack:
@@ -95,8 +100,8 @@ def with_forward(model: keras.Model, forward: str) -> keras.Model:
             f"{other} and cannot be made {forward}. Use the layers keras_htaf.layers.HTAF, "
             "Heaviside and Sign instead; they can also be another layer's activation."
         )
-    exact = any(isinstance(layer, Quantizer) for layer in model._flatten_layers())
-    if not step_layers(model) and not exact:
+    exact = forward == "hard" and any(isinstance(q, Quantizer) for q in model._flatten_layers())
+    if not exact and not step_layers(model):
         raise ValueError(
             f"Model {model.name!r} has no step layer (keras_htaf.layers.HTAF, Heaviside, Sign), so "
             "there is nothing to harden or soften."

@@ -164,24 +164,10 @@ def test_bad_pairs():
     for last in (keras.layers.Softmax(), keras.layers.Dense(3, "softmax")):
         with pytest.raises(ValueError, match=r"teacher .* ends in probabilities"):
             Distiller(student, keras.Sequential([keras.Input((6,)), last]))
+    with pytest.raises(ValueError, match="one model as student and as teacher"):
+        Distiller(student, student)
+    assert student.trainable
     with pytest.raises(ValueError, match="Received weight=0"):
         Distiller(student, teacher, weight=0)
     with pytest.raises(ValueError, match="Received temperature=-1"):
         Distiller(student, teacher, temperature=-1)
-
-
-def test_annealing_leaves_the_teacher_alone():
-    layers = [keras.layers.Dense(8), keras_htaf.layers.HTAF(3.0, name="step")]
-    teacher = keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(3)])
-    student = make_student()
-    distiller = Distiller(student, teacher)
-    distiller.compile("adam")
-    distiller.fit(X, verbose=0, callbacks=[keras_htaf.callbacks.AnnealSharpness(5.0, 5.0)])
-    assert float(to_numpy(teacher.get_layer("step").sharpness)) == 3.0
-    assert np.all(to_numpy(student.get_layer("binary").input_quantizer.sharpness) == 5.0)
-
-
-def test_a_model_is_not_its_own_teacher():
-    student = make_student()
-    with pytest.raises(ValueError, match="as student and teacher"):
-        Distiller(student, student)

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from support import to_numpy
 
-import keras_htaf
 from keras_htaf import harden, load_model, ops, soften
 from keras_htaf.hardening import observe_steps, step_layers
-from keras_htaf.layers import HTAF, Heaviside, Sign
+from keras_htaf.layers import HTAF, BinaryDense, Heaviside, Sign
 
 register = keras.saving.register_keras_serializable(package="test_hardening")
 X = np.random.default_rng(0).normal(size=(16, 5)).astype("float32")
@@ -240,6 +239,18 @@ def test_errors(function):
         function(model)
 
 
+def test_quantizers_that_are_no_steps():
+    """They are exact always, so hardening copies the model; there is nothing to soften."""
+    quantizers = {"input_quantizer": "dorefa", "kernel_quantizer": "ternary"}
+    layer = BinaryDense(3, kernel_constraint="max_norm", **quantizers)
+    model = keras.Sequential([keras.Input((5,)), layer])
+    hard = harden(model)
+    assert hard is not model
+    np.testing.assert_array_equal(to_numpy(hard(X)), to_numpy(model(X)))
+    with pytest.raises(ValueError, match="has no step layer"):
+        soften(model)
+
+
 NODES = {
     "smooth": lambda x: ops.htaf(x, 4.0),
     "hard": lambda x: ops.sign(x) + ops.heaviside(x, "atan"),
@@ -287,17 +298,3 @@ def test_observe_steps_leaves_nothing_behind():
 def test_step_layers_of_every_kind():
     model = keras.Sequential([keras.Input((2,)), HTAF(), Heaviside(), Sign(), Block(3)])
     assert [type(layer) for layer in step_layers(model)] == [HTAF, Heaviside, Sign, HTAF]
-
-
-def test_quantizers_without_a_step_are_exact_already():
-    layer = keras_htaf.layers.BinaryDense(
-        2,
-        input_quantizer="dorefa",
-        kernel_quantizer="ternary",
-        kernel_constraint=keras_htaf.constraints.WeightClip(),
-    )
-    model = keras.Sequential([keras.Input((3,)), layer])
-    x = np.random.default_rng(0).uniform(size=(4, 3))
-    np.testing.assert_array_equal(
-        keras_htaf.harden(model).predict(x, verbose=0), model.predict(x, verbose=0)
-    )

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_htaf.hardening import step_layers, unit_steps
+from keras_htaf.quantizers import Step
 from keras_htaf.surrogates.base import positive
 
 _SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
@@ -44,12 +45,13 @@ class AnnealSharpness(keras.callbacks.Callback):
             does not know, the first epoch trains at `start`.
         layers: Names of the step layers to anneal. Default: all but the quantizers of kernels,
             whose latent weights are clipped to where their slope ends (in binary layers their
-            names are "kernel_quantizer" and the like; several layers may share a name). Steps of
-            nested models that are frozen, such as a teacher's, stay as they are in each case.
+            names are "kernel_quantizer" and the like; several layers may share a name). Either way
+            steps that are frozen, by themselves or with the layer or model that holds them, keep
+            their sharpness: those of a `distillation.Distiller`'s teacher, say.
 
     Raises:
         ValueError: For arguments out of range; at the start of `fit` also when the model has no
-            step layer, or none of a given name.
+            step layer that is not frozen, or none of a given name.
 
     Example:
 
@@ -101,12 +103,12 @@ class AnnealSharpness(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._steps = self.params.get("steps")
         self._current = None
-        found = self._steps_to_anneal()
+        found = self._candidates()
         unknown = set(self.layers or ()) - {layer.name for layer in found}
         if not found or unknown:
             raise ValueError(
                 f"AnnealSharpness found the step layers {[layer.name for layer in found]} in model "
-                f"{self.model.name!r}"
+                f"{self.model.name!r}, frozen ones left out"
                 + (f", not {sorted(unknown)}." if unknown else ", so there is nothing to anneal.")
             )
 
@@ -131,12 +133,13 @@ class AnnealSharpness(keras.callbacks.Callback):
         if logs is not None:
             logs["sharpness"] = self._current
 
-    def _steps_to_anneal(self):
-        parts = [layer for layer in self.model._flatten_layers() if isinstance(layer, keras.Model)]
-        frozen = [part for part in parts if part is not self.model and not part.trainable]
-        kept = {id(step) for part in frozen for step in step_layers(part)}
+    def _candidates(self) -> list[Step]:
+        # Through self.model each time: on JAX that is what makes `fit` read the weights anew.
         steps = step_layers(self.model) if self.layers else unit_steps(self.model)
-        return [step for step in steps if id(step) not in kept]
+        layers = self.model._flatten_layers()
+        # A step has nothing to train itself, so those that hold it are asked too.
+        frozen = {id(x) for layer in layers if not layer.trainable for x in layer._flatten_layers()}
+        return [step for step in steps if id(step) not in frozen]
 
     def _total_epochs(self) -> int:
         return self.epochs or self.params["epochs"]
@@ -145,8 +148,7 @@ class AnnealSharpness(keras.callbacks.Callback):
         value = self.sharpness_at(position / max(total - 1, 1))
         if value == self._current:
             return
-        # Through self.model each time: on JAX that is what makes `fit` read the weights anew.
-        for layer in self._steps_to_anneal():
+        for layer in self._candidates():
             if self.layers and layer.name not in self.layers:
                 continue
             if layer.sharpness is None:

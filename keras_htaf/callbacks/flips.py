@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import keras
 import numpy as np
+from keras import ops
 
-from keras_htaf.optimizers import binary_kernels
+from keras_htaf.optimizers import BinaryKernel, binary_kernels
 
 
 class FlipRatio(keras.callbacks.Callback):
@@ -19,9 +18,11 @@ class FlipRatio(keras.callbacks.Callback):
         flip_ratio/<layer>    of one layer's kernel, by the layer's name (with the kernel's name
                               behind it where a layer has several)
 
-    What counts is the code that the quantizer gives, as in the network: a weight of 0 is +1 to a
-    `Sign`. The first epoch is compared with the
-    weights before it. Latent weights and the signs that `Bop` trains are treated alike.
+    The sign is the bit that the kernel's quantizer makes of a weight, so that a weight of 0, a
+    learned threshold and bits 0 and 1 count as they do in the network. The first epoch is compared
+    with the weights before it. Latent weights and the signs that `Bop` trains are treated alike. A
+    kernel that is frozen while `fit` runs flips no more; one that is unfrozen is not counted until
+    the next `fit`.
 
     Args:
         frequency: `"epoch"` (default), or `"step"`: the mean over the steps of an epoch of the
@@ -60,7 +61,8 @@ class FlipRatio(keras.callbacks.Callback):
         self._signs = self._read()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._flips, self._seen = Counter(), Counter()
+        self._flips = dict.fromkeys(self._signs, 0)
+        self._times = 0
 
     def on_train_batch_end(self, batch, logs=None):
         if self.frequency == "step":
@@ -71,21 +73,24 @@ class FlipRatio(keras.callbacks.Callback):
             self._compare()
         if logs is None:
             return
-        logs["flip_ratio"] = sum(self._flips.values()) / max(sum(self._seen.values()), 1)
-        for label, seen in self._seen.items():
-            logs[f"flip_ratio/{label}"] = self._flips[label] / seen
+        seen = {label: signs.size * self._times for label, signs in self._signs.items()}
+        logs["flip_ratio"] = sum(self._flips.values()) / sum(seen.values())
+        for label, flips in self._flips.items():
+            logs[f"flip_ratio/{label}"] = flips / seen[label]
 
     def _compare(self):
-        before, self._signs = self._signs, self._read()
-        for label in before.keys() & self._signs.keys():  # which layers train may change
-            self._flips[label] += int(np.count_nonzero(self._signs[label] != before[label]))
-            self._seen[label] += before[label].size
+        signs = self._read()
+        for label, before in self._signs.items():
+            after = signs.get(label, before)  # a kernel may have been frozen since
+            self._flips[label] += int(np.count_nonzero(after != before))
+            self._signs[label] = after
+        self._times += 1
 
     def _read(self):
         # Through self.model: on JAX that brings the weights up to date within an epoch.
-        return {kernel.label: _codes(kernel) for kernel in binary_kernels(self.model)}
+        return {kernel.label: _bits(kernel) for kernel in binary_kernels(self.model)}
 
 
-def _codes(kernel):
-    codes, _ = kernel.quantizer.decompose(keras.ops.convert_to_tensor(kernel.variable))
-    return keras.ops.convert_to_numpy(codes)
+def _bits(kernel: BinaryKernel) -> np.ndarray:
+    codes, _ = kernel.quantizer.decompose(ops.convert_to_tensor(kernel.variable))
+    return ops.convert_to_numpy(codes > 0)  # the codes are 0 and 1, or -1 and +1

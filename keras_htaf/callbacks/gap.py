@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 
@@ -18,7 +20,9 @@ class DiscretizationGap(keras.callbacks.Callback):
         gap                smooth_accuracy - hard_accuracy (negative where hard is better)
         disagreement       share of samples on which the two decide differently
         softness           mean over the step units and samples of 4 h (1 - h), h the smooth bit:
-                           0 when every unit is saturated, 1 when all are undecided
+                           0 when every unit is saturated, 1 when all are undecided. Units
+                           within a compiled loop, such as the cell of a keras.layers.RNN on JAX,
+                           have no values to look at and are left out; NaN where all are
 
     Args:
         x: Validation inputs, an array whose first axis is the batch.
@@ -120,10 +124,10 @@ def softness(model: keras.Model, x, batch_size: int = 256) -> float:
 
     Returns:
         A float: 0 when every unit is saturated (exact steps give 0), 1 when all are undecided.
-        Steps within a compiled loop, such as the cell of a `keras.layers.RNN` on JAX, have no
-        values to look at and are left out.
+        Units within a compiled loop, such as the cell of a keras.layers.RNN on JAX, have no values
+        to look at and are left out; NaN where all are.
     """
-    sums, counts = 0.0, 0
+    sums, counts, hidden = 0.0, 0, False
     for begin in range(0, len(x), batch_size):
         signed = {layer.path or layer.name: layer.rise == 2 for layer in unit_steps(model)}
         with observe_steps(model) as outputs:
@@ -132,9 +136,12 @@ def softness(model: keras.Model, x, batch_size: int = 256) -> float:
             for value in values:
                 try:
                     h = keras.ops.convert_to_numpy(keras.ops.cast(value, "float32"))
-                except (TypeError, NotImplementedError):  # of JAX and of TensorFlow
+                except (TypeError, NotImplementedError):  # of JAX and of TensorFlow, in a loop
+                    hidden = True
                     continue
                 h = (1 + h) / 2 if signed[path] else h
                 sums += float(np.sum(4 * h * (1 - h), dtype="float64"))
                 counts += h.size
-    return sums / counts if counts else 0.0  # of a model whose kernels alone are steps
+    if not counts:
+        return math.nan if hidden else 0.0  # 0 of a model whose kernels alone are steps
+    return sums / counts

@@ -41,8 +41,9 @@ class Bop(keras.optimizers.Optimizer):
 
     Raises:
         ValueError: If a number is out of range; when it is built, also if a variable is not a
-            kernel (of two or more axes) of -1 and +1 only. (Of an optimizer that is made from a
-            config, as when a model is loaded, the values are not checked.)
+            kernel (of two or more axes) of -1 and +1 only. An optimizer made from a config, as of a
+            saved model, whose kernels are read after it is built, checks their values when it is
+            first applied.
 
     Example:
 
@@ -55,13 +56,13 @@ class Bop(keras.optimizers.Optimizer):
     """
 
     _restored = False
+    _doubtful = False
 
     def __init__(self, threshold: float = 1e-8, gamma=1e-4, name: str = "bop"):
-        number = isinstance(threshold, Real) and not isinstance(threshold, bool)
-        if not number or not 0 <= threshold < float("inf"):
+        if not _is_number(threshold) or not 0 <= threshold < float("inf"):
             raise ValueError(f"Received threshold={threshold!r}. Expected a finite number >= 0.")
         if not callable(gamma):
-            if isinstance(gamma, bool) or not isinstance(gamma, Real) or not 0 < gamma <= 1:
+            if not _is_number(gamma) or not 0 < gamma <= 1:
                 raise ValueError(
                     f"Received gamma={gamma!r}. Expected a number above 0 and at most 1, or a "
                     "learning-rate schedule."
@@ -74,7 +75,11 @@ class Bop(keras.optimizers.Optimizer):
         if self.built:
             return
         # A model that is loaded builds its optimizer before its weights are read.
-        _check_binary(variables, values=not self._restored)
+        wrong = _not_binary(variables)
+        if wrong and self._restored and all(len(variable.shape) > 1 for variable in variables):
+            self._doubtful = True
+        elif wrong:
+            raise _refusal(wrong)
         super().build(variables)
         # Never in half precision, in which 1 - gamma would be 1.
         self.momenta = [
@@ -85,6 +90,19 @@ class Bop(keras.optimizers.Optimizer):
             )
             for variable in variables
         ]
+
+    def apply(self, grads, trainable_variables=None):
+        if self._doubtful:
+            if wrong := _not_binary(self._trainable_variables):
+                raise _refusal(wrong)
+            self._doubtful = False
+        super().apply(grads, trainable_variables)
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        # The kernels come from the same file, and were checked before they were trained. (On JAX
+        # they have no values within a compiled step, which is where Bop is first applied.)
+        self._doubtful = False
 
     def update_step(self, gradient, variable, learning_rate):
         momentum = self.momenta[self._get_variable_index(variable)]
@@ -113,23 +131,31 @@ class Bop(keras.optimizers.Optimizer):
         return optimizer
 
 
-def _check_binary(variables, values: bool):
-    wrong = [variable for variable in variables if len(variable.shape) < 2]
-    if values:
-        with backend.eager_scope():  # on TensorFlow `fit` builds in the graph of its training step
-            wrong = [variable for variable in variables if not _is_binary(variable)]
-    wrong = [_path(variable) for variable in wrong]
-    if wrong:
-        raise ValueError(
-            f"Bop received {wrong} to train. Expected kernels of -1 and +1 only, of two or more "
-            "axes. Give binary layers kernel_initializer=keras_htaf.initializers.RandomSign(), or "
-            "assign the signs of their latent kernels; give all other weights an optimizer of "
-            "their own: keras_htaf.optimizers.SplitOptimizer(model, Bop(), 'adam')."
-        )
+def _is_number(value) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _not_binary(variables) -> list[str]:
+    """The paths of those that are no kernels of -1 and +1."""
+    with backend.eager_scope():  # on TensorFlow `fit` builds in the graph of its training step
+        return [_path(variable) for variable in variables if not _is_binary(variable)]
+
+
+def _refusal(wrong: list[str]) -> ValueError:
+    return ValueError(
+        f"Bop received {wrong} to train. Expected kernels of -1 and +1 only, of two or more "
+        "axes. Give binary layers kernel_initializer=keras_htaf.initializers.RandomSign(), or "
+        "assign the signs of their latent kernels before the optimizer is built; give all other "
+        "weights an optimizer of their own: keras_htaf.optimizers.SplitOptimizer(model, Bop(), "
+        "'adam')."
+    )
 
 
 def _is_binary(variable) -> bool:
-    values = ops.convert_to_numpy(ops.cast(ops.convert_to_tensor(variable), "float32"))
+    try:
+        values = ops.convert_to_numpy(ops.cast(ops.convert_to_tensor(variable), "float32"))
+    except TypeError:  # of JAX, within a compiled step, where a variable has no values
+        return False
     return values.ndim > 1 and bool(np.all(np.abs(values) == 1))
 
 

@@ -25,7 +25,8 @@ class SplitOptimizer(keras.optimizers.Optimizer):
     Args:
         kernels: The built model that will be trained, whose binary kernels are those of one bit
             (`binary_kernels`). Make the optimizer after the last change of `trainable`. (In a saved
-            config: the positions of these kernels among `model.trainable_variables`.)
+            config: the positions of these kernels among `model.trainable_variables`, and their
+            shapes beside it.)
         binary: Optimizer, or its name, for the binary kernels, such as `Bop()`.
         rest: Optimizer, or its name, for all other trainable weights.
         name: Default `"split"`.
@@ -58,7 +59,7 @@ class SplitOptimizer(keras.optimizers.Optimizer):
                 f"Received one {type(self.rest).__name__} object as binary and as rest. Expected "
                 "two: an optimizer has a state of its own."
             )
-        self._expected = None
+        self._expected = self._shapes = None
         if isinstance(kernels, keras.Model):
             kernels = self._positions_in(kernels)
         self.positions = tuple(kernels)
@@ -76,13 +77,19 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         places = {id(variable): i for i, variable in enumerate(model.trainable_variables)}
         # Not the variables themselves, of which Keras would make variables of the optimizer.
         self._expected = tuple(id(kernel.variable) for kernel in kernels)
+        self._shapes = tuple(tuple(kernel.variable.shape) for kernel in kernels)
         return [places[i] for i in self._expected]
 
     def build(self, variables):
         if self.built:
             return
-        found = tuple(id(variables[i]) for i in self.positions if i < len(variables))
-        if len(found) < len(self.positions) or (self._expected and found != self._expected):
+        found = [variables[i] for i in self.positions if i < len(variables)]
+        same = len(found) == len(self.positions)
+        if self._expected:
+            same = same and tuple(map(id, found)) == self._expected
+        elif self._shapes:  # of a loaded model, whose variables are others
+            same = same and tuple(tuple(kernel.shape) for kernel in found) == self._shapes
+        if not same:
             raise ValueError(
                 f"Optimizer {self.name!r} received {len(variables)} trainable variables, which are "
                 "not those of the model that it was made for. Expected the same model with the "
@@ -142,6 +149,7 @@ class SplitOptimizer(keras.optimizers.Optimizer):
     def get_config(self):
         return {
             "kernels": list(self.positions),
+            "shapes": self._shapes and [list(shape) for shape in self._shapes],
             "binary": keras.saving.serialize_keras_object(self.binary),
             "rest": keras.saving.serialize_keras_object(self.rest),
             "name": self.name,
@@ -153,7 +161,11 @@ class SplitOptimizer(keras.optimizers.Optimizer):
             key: keras.saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
             for key in ("binary", "rest")
         }
-        return cls(**{**config, **parts})
+        shapes = config.get("shapes")
+        config = {key: value for key, value in config.items() if key != "shapes"}
+        optimizer = cls(**{**config, **parts})
+        optimizer._shapes = shapes and tuple(map(tuple, shapes))
+        return optimizer
 
 
 def _part(role: str, identifier) -> keras.optimizers.Optimizer:
@@ -172,8 +184,9 @@ def _check_slope(kernel: BinaryKernel):
     """Bop moves a kernel that is always -1 or +1, and sees the slope there only."""
     if not isinstance(kernel.quantizer, Step):
         return
-    ends = ops.convert_to_tensor([-1.0, 1.0]) / ops.convert_to_tensor(kernel.quantizer.scale)
-    sharpness = ops.max(ops.convert_to_tensor(kernel.quantizer.sharpness))
+    sharpness = ops.convert_to_tensor(kernel.quantizer.sharpness)  # one number, or per channel
+    ends = ops.reshape(ops.convert_to_tensor([-1.0, 1.0]), (2, *[1] * len(sharpness.shape)))
+    ends = ends / ops.convert_to_tensor(kernel.quantizer.scale)
     slope = float(ops.min(kernel.quantizer.surrogate.derivative(ends, sharpness)))
     if slope <= 0:
         raise ValueError(

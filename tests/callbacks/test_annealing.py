@@ -6,6 +6,7 @@ import pytest
 from support import BACKEND, to_numpy
 
 from keras_htaf.callbacks import AnnealSharpness
+from keras_htaf.distillation import Distiller
 from keras_htaf.hardening import step_layers
 from keras_htaf.layers import HTAF, Heaviside, Sign
 
@@ -238,3 +239,23 @@ def test_per_channel_step_as_an_activation():
         np.ones((8, 4)), np.ones((8, 3)), epochs=2, verbose=0, callbacks=[AnnealSharpness(2, 8)]
     )
     np.testing.assert_array_equal(to_numpy(step.sharpness), [8.0, 8.0, 8.0])
+
+
+@pytest.mark.parametrize("layers", [None, ["step"]])
+def test_frozen_steps_keep_their_sharpness(layers):
+    """Those of a teacher, and of a layer that is frozen from the beginning."""
+    step, taught = HTAF(name="step"), HTAF(name="step")
+    fixed = keras.layers.Dense(3, activation=HTAF(name="step"), trainable=False)
+    student = keras.Sequential([keras.Input((3,)), fixed, step, keras.layers.Dense(2)])
+    teacher = keras.Sequential([keras.Input((3,)), taught, keras.layers.Dense(2)])
+    before = float(to_numpy(taught.sharpness))
+    distiller = Distiller(student, teacher)
+    distiller.compile("sgd")
+    anneal = AnnealSharpness(2.0, 16.0, layers=layers)
+    distiller.fit(X, epochs=2, verbose=0, callbacks=[anneal])
+    found = [float(to_numpy(s.sharpness)) for s in (step, taught, fixed.activation)]
+    assert found == [16.0, before, before]
+    student.trainable = False
+    student.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"step layers \[\] .*frozen ones left out"):
+        student.fit(X, Y, verbose=0, callbacks=[anneal])

@@ -9,6 +9,8 @@ from support import tensor, to_numpy
 import keras_htaf
 from keras_htaf.layers import BinaryDense, BinaryRNNCell, BinarySeparableConv2D
 from keras_htaf.optimizers import Bop, SplitOptimizer, binary_kernels
+from keras_htaf.quantizers import Sign
+from keras_htaf.surrogates import ApproxSign
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
@@ -184,6 +186,29 @@ def test_other_variables():
         fit(model, split)
     with pytest.raises(ValueError, match="received 9 trainable variables"):
         fit(make_model(), split)
+
+
+def test_other_shapes_after_loading():
+    """The variables of a loaded model are new, so their shapes guard the positions."""
+    model = make_model()
+    config = SplitOptimizer(model, "sgd", "sgd").get_config()
+    SplitOptimizer.from_config(config).build(model.trainable_variables)
+    _, *others = model.trainable_variables
+    with pytest.raises(ValueError, match="not those of the model"):
+        SplitOptimizer.from_config(config).build([*others, others[0]])
+    del config["shapes"]  # of an older file
+    SplitOptimizer.from_config(config).build(model.trainable_variables)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_the_slope_is_that_of_the_weight(per_channel):
+    """Not of the surrogate as it was made: a loaded sharpness, or an annealed one, counts."""
+    model = make_model(quantizer=Sign(ApproxSign(0.5), per_channel=per_channel))
+    SplitOptimizer(model, Bop(), "sgd")
+    sharpness = model.get_layer("binary").kernel_quantizer.sharpness
+    sharpness.assign(np.where(np.arange(5) == 3, 2.0, 0.5) if per_channel else 2.0)
+    with pytest.raises(ValueError, match=r"'binary': .* slope 0"):
+        SplitOptimizer(model, Bop(), "sgd")
 
 
 def test_bop_on_a_latent_kernel():
