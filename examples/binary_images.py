@@ -4,8 +4,8 @@
     KERAS_BACKEND=jax python examples/binary_images.py --data mnist --data-dir DIR --width 1024
     KERAS_BACKEND=jax python examples/binary_images.py --network vgg --data cifar10 --data-dir DIR
 
-Without arguments: the embedded digits, half a minute on a CPU. Results on MNIST and CIFAR-10, with
-each slope, are in docs/results/binary.md.
+Without arguments: the embedded digits, half a minute on a CPU. tools/bench/binary.py trains the
+published sizes, with each slope.
 """
 
 import argparse
