@@ -45,7 +45,7 @@ class BinaryLayer:
 
     `use_bias` is False by default, unlike in Keras: a binary layer is usually followed by batch
     normalisation, whose offset does the same, and without a bias its outputs are integers (times
-    the kernel's scale).
+    the kernel's scale; in half precision, large ones are rounded).
     """
 
     kernels = {"kernel": Kernel("kernel", -1)}
