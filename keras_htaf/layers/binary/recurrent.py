@@ -41,8 +41,27 @@ class BinaryRNNCell(BinaryLayer, keras.layers.SimpleRNNCell):
 
     kernels = {"kernel": Kernel("kernel", -1), "recurrent": Kernel("recurrent_kernel", -1)}
 
-    def __init__(self, units, *, state_quantizer=None, **kwargs):
-        super().__init__(units, **kwargs)
+    def __init__(
+        self,
+        units: int,
+        activation="tanh",
+        use_bias: bool = False,
+        *,
+        input_quantizer=None,
+        kernel_quantizer=None,
+        state_quantizer=None,
+        recurrent_quantizer=None,
+        **kwargs,
+    ):
+        super().__init__(
+            units,
+            activation,
+            use_bias=use_bias,
+            input_quantizer=input_quantizer,
+            kernel_quantizer=kernel_quantizer,
+            recurrent_quantizer=recurrent_quantizer,
+            **kwargs,
+        )
         if self.dropout or self.recurrent_dropout:
             raise ValueError(
                 f"Received dropout={self.dropout} and recurrent_dropout={self.recurrent_dropout}. "
