@@ -230,3 +230,29 @@ def test_reach():
     assert XNORSign("htaf").reach == 1.0
     assert quantizers.get("ste_sign").reach == 1.0
     assert quantizers.get("approx_sign").reach == 0.95
+
+
+def test_names_of_larq():
+    for name, kind in (("ste_tern", Ternary), ("dorefa_quantizer", DoReFa)):
+        assert type(quantizers.get(name)) is kind
+
+
+def test_reach_at_another_sharpness():
+    assert XNORSign().reach_at(0.5) == 1.0
+    assert quantizers.get("ste_sign").reach_at(2.0) == 0.5
+    assert Sign("approx_sign").reach_at(0.5) == pytest.approx(1.9)
+    assert Ternary().reach_at(4.0) == 0.25
+    assert Sign(surrogates.Rectangle(None)).reach_at(9.0) == np.inf
+    assert Sign().reach_at(99.0) == np.inf
+
+
+def test_sharpness_of_a_ternary_is_a_weight():
+    quantizer = Ternary()
+    quantizer.sharpness.assign(2.0)
+    x = [-1.0, -0.5, 0.25, 0.6]
+    np.testing.assert_array_equal(slopes(quantizer, x), [0, 1, 1, 0])
+    np.testing.assert_array_equal(values(quantizer, x), [-1, -1, 1, 1])
+    assert not quantizer.trainable_weights
+    for wrong in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="Expected positive finite numbers"):
+            quantizer.load_own_variables({"0": np.array(wrong, "float32")})

@@ -48,8 +48,8 @@ class BinaryLayer:
 
     `use_bias` is False by default, unlike in Keras: a binary layer is usually followed by batch
     normalisation, whose offset does the same, and without a bias its outputs are integers (times
-    the kernel's scale; in half precision, large ones are rounded). Keras's LoRA and its quantization
-    of kernels to integers are refused.
+    the kernel's scale; in half precision, large ones are rounded). Keras's LoRA and quantization of
+    kernels to integers are refused.
     """
 
     kernels = {"kernel": Kernel("kernel", -1)}

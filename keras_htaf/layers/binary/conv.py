@@ -83,8 +83,8 @@ class BinaryConv2D(_BinaryConv, keras.layers.Conv2D):
             so that what was trained can be packed into bits; else 0. Larq's default is 0.
         use_bias: Default False: batch normalisation usually follows, and sums of signs stay
             integers.
-        **kwargs: Of `keras.layers.Conv2D` (`dilation_rate`, `groups`, `kernel_constraint`, ...), but
-            for LoRA and Keras's own quantization.
+        **kwargs: Of `keras.layers.Conv2D` (`dilation_rate`, `groups`, `kernel_constraint`, ...),
+            but for LoRA.
 
     Raises:
         ValueError: If a quantizer or `pad_values` is unknown, if an even kernel would be padded

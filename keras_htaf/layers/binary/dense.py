@@ -24,7 +24,7 @@ class BinaryDense(BinaryLayer, keras.layers.Dense):
         use_bias: Default False: batch normalisation usually follows, and sums of signs stay
             integers.
         **kwargs: Of `keras.layers.Dense` (`kernel_constraint`, `kernel_initializer`, ...), but for
-            LoRA and Keras's own quantization.
+            LoRA and `quantization_config`.
 
     Raises:
         ValueError: If a quantizer is unknown, or what is to be quantized is not of a float dtype.
