@@ -96,8 +96,11 @@ class BinaryLayer:
         """The quantizer of each kernel, by the name of the weight."""
         return {k.weight: getattr(self, f"{key}_quantizer") for key, k in self.kernels.items()}
 
-    def _clip(self, key: str) -> float:
-        """The largest size that the latent weights of a kernel may have; NaN if it is unknown."""
+    def clip(self, key: str) -> float:
+        """The largest size of the latent weights of a kernel, as in `<key>_quantizer`.
+
+        Infinite without a constraint, NaN with one that is no `WeightClip`.
+        """
         constraint = getattr(self, f"{key}_constraint")
         if isinstance(constraint, WeightClip):
             return constraint.clip_value
@@ -107,7 +110,7 @@ class BinaryLayer:
         for key in self.kernels:
             quantizer = getattr(self, f"{key}_quantizer")
             reach = math.inf if quantizer is None else quantizer.reach
-            if self._clip(key) > reach:
+            if self.clip(key) > reach:
                 warnings.warn(
                     f"Layer {self.name!r}: its {key}_quantizer hardly moves latent "
                     f"weights beyond {reach:g}, and they would never change again. Expected "
