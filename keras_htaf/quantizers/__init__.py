@@ -11,7 +11,13 @@ from keras_htaf.quantizers.binary import Heaviside, Sign
 from keras_htaf.quantizers.dorefa import DoReFa
 from keras_htaf.quantizers.scaled import MagnitudeAwareSign, ScaledSign, XNORSign
 from keras_htaf.quantizers.sloped import Sloped
-from keras_htaf.quantizers.step import FORWARDS, Step, channel_axes, check_forward
+from keras_htaf.quantizers.step import (
+    FORWARDS,
+    Step,
+    channel_axes,
+    check_forward,
+    per_channel_shape,
+)
 from keras_htaf.quantizers.ternary import Ternary
 
 _BY_NAME = {
@@ -92,4 +98,5 @@ __all__ = [
     "channel_axes",
     "check_forward",
     "get",
+    "per_channel_shape",
 ]

@@ -80,14 +80,7 @@ class Step(Sloped):
     def build(self, input_shape):
         if not self.per_channel:
             return
-        axes = channel_axes(self.axis, len(input_shape))
-        sizes = [n if i in axes else 1 for i, n in enumerate(input_shape)][min(axes) :]
-        if None in sizes:
-            raise ValueError(
-                f"Received an input of shape {tuple(input_shape)} with per_channel=True and "
-                f"axis={self.axis}. Expected that axis to have a known size."
-            )
-        self._add_numbers(tuple(sizes))
+        self._add_numbers(per_channel_shape(input_shape, self.axis))
 
     def _add_numbers(self, shape):
         self.sharpness = self._add_number(
@@ -208,6 +201,18 @@ class Step(Sloped):
 def channel_axes(axis: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
     """`axis`, one or several, counted from the front."""
     return tuple(a % rank for a in ((axis,) if isinstance(axis, int) else axis))
+
+
+def per_channel_shape(input_shape, axis: int | tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in which a number for each channel broadcasts to inputs."""
+    axes = channel_axes(axis, len(input_shape))
+    sizes = tuple(n if i in axes else 1 for i, n in enumerate(input_shape))[min(axes) :]
+    if None in sizes:
+        raise ValueError(
+            f"Received an input of shape {tuple(input_shape)} with axis={axis}. Expected that axis "
+            "to have a known size: there is a weight for each channel."
+        )
+    return sizes
 
 
 def check_forward(forward: str) -> str:
