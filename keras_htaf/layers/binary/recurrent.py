@@ -76,6 +76,10 @@ class BinaryRNNCell(BinaryLayer, keras.layers.SimpleRNNCell):
             self.state_quantizer.build((None, self.units))
         self._take(self.state_quantizer)
 
+    # The kernels are quantized anew at each time step: `keras.layers.RNN` calls nothing of a cell
+    # between the sequence and its loop, and what a cell could hand on, its states, have a batch
+    # axis. XLA takes it out of the loop. On TensorFlow and torch it makes a training step of 128
+    # units, 32 time steps and batches of 64 take 1.4 to 1.8 times as long as with real kernels.
     def call(self, sequence, states, training=False):
         several = isinstance(states, (list, tuple))
         state = states[0] if several else states
