@@ -18,7 +18,7 @@ _register = keras.saving.register_keras_serializable(package="keras_htaf")
 class Ternary(Sloped):
     """-1, 0 or +1: the sign of what is at least as large as a threshold t.
 
-        forward     sign(x) where |x| >= t, else 0
+        forward     sign(x) where |x| >= t and x is not 0, else 0
         backward    the sign's slope: 1 where |x| <= 1, edges included, for the default surrogate
 
     Args:
@@ -73,7 +73,9 @@ class Ternary(Sloped):
             threshold = 0.7 * ops.mean(size)
         else:
             threshold = ops.cast(self.threshold, x.dtype)
-        return ops.where(size < threshold, ops.zeros_like(x), signs(x))
+        # Of a kernel of zeros the mean, and so the threshold, is 0.
+        small = ops.logical_or(size < threshold, size == 0)
+        return ops.where(small, ops.zeros_like(x), signs(x))
 
     def get_config(self):
         return {

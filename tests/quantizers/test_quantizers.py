@@ -64,6 +64,9 @@ def test_ternary():
     twn = Ternary(ternary_weight_networks=True)
     np.testing.assert_array_equal(values(twn, [-1, -0.5, 0.1, 0.2, 0.6]), [-1, -1, 0, 0, 1])
     np.testing.assert_array_equal(values(twn, [0.335, 1.105]), [0, 1])  # the threshold is 0.504
+    for zero in (twn, Ternary(0.0)):
+        np.testing.assert_array_equal(values(zero, [0.0, -0.0]), 0)
+    np.testing.assert_array_equal(values(Ternary(0.0), [-1e-9, 1e-9]), [-1, 1])
     # The threshold is not differentiated.
     np.testing.assert_array_equal(slopes(twn, X), [0, 1, 1, 1, 1, 1, 0, 0])
 
