@@ -8,6 +8,7 @@ from support import only, tensor, to_numpy
 from keras_htaf.layers import (
     BinaryConv1D,
     BinaryConv2D,
+    BinaryConv2DTranspose,
     BinaryDepthwiseConv2D,
     BinarySeparableConv2D,
 )
@@ -156,3 +157,27 @@ def test_even_kernels_that_are_padded_evenly():
     layer.build((None, 6, 6, 1))
     with pytest.raises(ValueError, match="adds 3 values along spatial axis 0"):
         layer(tensor(np.ones((1, 7, 6, 1))))
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_transposed(size, padding):
+    """It has nothing to pad: what an output gets is what inputs give it, wherever it is cut."""
+    random = np.random.default_rng(size)
+    x, kernel = random.normal(size=(2, 4, 5, 2)), random.normal(size=(size, size, 3, 2))
+    signs, weights = np.where(x >= 0, 1, -1), np.where(kernel >= 0, 1, -1)
+    for strides in (1, 2, 3):
+        layer = BinaryConv2DTranspose(
+            3, size, strides, padding, input_quantizer="sign", kernel_quantizer="sign"
+        )
+        layer.build(x.shape)
+        layer.kernel.assign(kernel)
+        made = [n * strides + max(size - strides, 0) for n in (4, 5)]
+        y = np.zeros((2, *made, 3))
+        for i, j in np.ndindex(4, 5):
+            given = np.einsum("bc,hwoc->bhwo", signs[:, i, j], weights)
+            y[:, i * strides : i * strides + size, j * strides : j * strides + size] += given
+        if padding == "same":
+            cut = max(size - strides, 0) // 2
+            y = y[:, cut : cut + 4 * strides, cut : cut + 5 * strides]
+        np.testing.assert_array_equal(to_numpy(layer(tensor(x))), y)
