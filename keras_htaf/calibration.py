@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import ExitStack
 from numbers import Real
 
@@ -10,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_htaf.hardening import unit_steps
+from keras_htaf.hardening import distinct, unit_steps
 from keras_htaf.quantizers import Step
 
 
@@ -86,13 +85,9 @@ def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
             stack.enter_context(layer.tapped(setter(layer)))
         stack.enter_context(keras.StatelessScope())
         model(x, training=True)
-    named: dict[str, float] = {}
-    times = Counter()
     for layer, scale in scales.items():
         layer.scale.assign(scale)
-        times[layer.path] += 1
-        named[layer.path + (f"#{times[layer.path]}" if times[layer.path] > 1 else "")] = scale
-    return named
+    return dict(zip(distinct(layer.path for layer in scales), scales.values(), strict=True))
 
 
 def _scale(layer: Step, inputs, share: float) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import keras
@@ -58,9 +59,14 @@ def step_layers(model: keras.Model) -> list[Step]:
 
 def unit_steps(model: keras.Model) -> list[Step]:
     """The step layers that make units of the model's data: all but those that quantize kernels."""
+    return units_among(step_layers(model), model)
+
+
+def units_among(quantizers: list[Quantizer], model: keras.Model) -> list[Quantizer]:
+    """Those of a model's quantizers that do not quantize its kernels."""
     binary = [layer for layer in model._flatten_layers() if isinstance(layer, BinaryLayer)]
     of_kernels = {id(q) for layer in binary for q in layer.kernel_quantizers.values()}
-    return [step for step in step_layers(model) if id(step) not in of_kernels]
+    return [quantizer for quantizer in quantizers if id(quantizer) not in of_kernels]
 
 
 @contextmanager
@@ -68,16 +74,27 @@ def observe_steps(model: keras.Model) -> Iterator[dict[str, list]]:
     """Record what each step of `unit_steps` gives while the model is called eagerly.
 
     Yields:
-        A dict from the path of a step layer (its name while it is unbuilt) to the list of its
+        A dict from the path of a step layer (its name while it is unbuilt; with "#2" and so on
+        after it where several have one path), in the order of `unit_steps`, to the list of its
         outputs, one for each call. (Within a compiled loop, such as the cell of a keras.layers.RNN
         on JAX, there is one call for all turns, whose output has no values.)
     """
-    seen: dict[str, list] = {}
+    steps = unit_steps(model)
+    seen: dict[str, list] = {key: [] for key in distinct(step.path or step.name for step in steps)}
     with ExitStack() as stack:
-        for layer in unit_steps(model):
-            outputs = seen.setdefault(layer.path or layer.name, [])
-            stack.enter_context(layer.tapped(observer=outputs.append))
+        for step, outputs in zip(steps, seen.values(), strict=True):
+            stack.enter_context(step.tapped(observer=outputs.append))
         yield seen
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """The names, with "#2" and so on after those that came before: nested models share paths."""
+    times: Counter[str] = Counter()
+    found = []
+    for name in names:
+        times[name] += 1
+        found.append(f"{name}#{times[name]}" if times[name] > 1 else name)
+    return found
 
 
 def has_steps(model: keras.Model) -> bool:

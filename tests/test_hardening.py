@@ -298,3 +298,18 @@ def test_observe_steps_leaves_nothing_behind():
 def test_step_layers_of_every_kind():
     model = keras.Sequential([keras.Input((2,)), HTAF(), Heaviside(), Sign(), Block(3)])
     assert [type(layer) for layer in step_layers(model)] == [HTAF, Heaviside, Sign, HTAF]
+
+
+def test_steps_of_one_path():
+    """Keras gives steps of nested models the same path; none may hide another."""
+
+    def part():
+        inputs = keras.Input((3,))
+        return keras.Model(inputs, Sign(name="step")(inputs))
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, part()(HTAF(name="step")(part()(inputs))))
+    with observe_steps(model) as seen:
+        model(X[:, :3])
+    assert list(seen) == ["step", "step#2", "step#3"]
+    assert [len(outputs) for outputs in seen.values()] == [1, 1, 1]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 
 import keras
 import numpy as np
 
-from keras_htaf.hardening import step_layers, unit_steps
-from keras_htaf.quantizers import Step
+from keras_htaf.hardening import units_among
+from keras_htaf.layers import BinaryLayer
+from keras_htaf.quantizers import Sloped
 from keras_htaf.surrogates.base import positive
 
 _SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
@@ -20,7 +22,7 @@ _SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
 
 
 class AnnealSharpness(keras.callbacks.Callback):
-    """Moves the sharpness of step layers from `start` to `end` during `fit`.
+    """Moves the sharpness of steps, and of `Ternary`, from `start` to `end` during `fit`.
 
     With the progress p, which runs from 0 in the first epoch (or step) to 1 in the last, the
     sharpness is
@@ -43,15 +45,16 @@ class AnnealSharpness(keras.callbacks.Callback):
             epochs of the `fit`. Give it when training is continued with a changed `epochs`.
         frequency: `"epoch"` (default) or `"step"`. With `"step"` and data whose length Keras
             does not know, the first epoch trains at `start`.
-        layers: Names of the step layers to anneal. Default: all but the quantizers of kernels,
-            whose latent weights are clipped to where their slope ends (in binary layers their
-            names are "kernel_quantizer" and the like; several layers may share a name). Either way
-            steps that are frozen, by themselves or with the layer or model that holds them, keep
-            their sharpness: those of a `distillation.Distiller`'s teacher, say.
+        layers: Names of the steps to anneal. Default: all but the quantizers of kernels, whose
+            latent weights are clipped to where their slope ends (in binary layers their names are
+            "kernel_quantizer" and the like; several layers may share a name). Where such a slope
+            then ends before the clip, so that weights beyond it get no gradient, `fit` warns.
+            Either way steps that are frozen, by themselves or with the layer or model that holds
+            them, keep their sharpness: those of a `distillation.Distiller`'s teacher, say.
 
     Raises:
         ValueError: For arguments out of range; at the start of `fit` also when the model has no
-            step layer that is not frozen, or none of a given name.
+            step that is not frozen, or none of a given name.
 
     Example:
 
@@ -92,6 +95,7 @@ class AnnealSharpness(keras.callbacks.Callback):
         self._steps = None
         self._last_batch = 0
         self._current = None
+        self._warned = False
 
     def sharpness_at(self, progress: float) -> float:
         """The sharpness at a progress in [0, 1]."""
@@ -103,6 +107,7 @@ class AnnealSharpness(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._steps = self.params.get("steps")
         self._current = None
+        self._warned = False
         found = self._candidates()
         unknown = set(self.layers or ()) - {layer.name for layer in found}
         if not found or unknown:
@@ -133,10 +138,11 @@ class AnnealSharpness(keras.callbacks.Callback):
         if logs is not None:
             logs["sharpness"] = self._current
 
-    def _candidates(self) -> list[Step]:
+    def _candidates(self) -> list[Sloped]:
         # Through self.model each time: on JAX that is what makes `fit` read the weights anew.
-        steps = step_layers(self.model) if self.layers else unit_steps(self.model)
         layers = self.model._flatten_layers()
+        steps = [layer for layer in layers if isinstance(layer, Sloped)]
+        steps = steps if self.layers else units_among(steps, self.model)
         # A step has nothing to train itself, so those that hold it are asked too.
         frozen = {id(x) for layer in layers if not layer.trainable for x in layer._flatten_layers()}
         return [step for step in steps if id(step) not in frozen]
@@ -148,9 +154,8 @@ class AnnealSharpness(keras.callbacks.Callback):
         value = self.sharpness_at(position / max(total - 1, 1))
         if value == self._current:
             return
-        for layer in self._candidates():
-            if self.layers and layer.name not in self.layers:
-                continue
+        annealed = [s for s in self._candidates() if not self.layers or s.name in self.layers]
+        for layer in annealed:
             if layer.sharpness is None:
                 raise ValueError(
                     f"Step {layer.name!r} has no sharpness yet, since per_channel=True makes "
@@ -158,3 +163,25 @@ class AnnealSharpness(keras.callbacks.Callback):
                 )
             layer.sharpness.assign(np.full(layer.sharpness.shape, value, "float32"))
         self._current = value
+        if self.layers and not self._warned:
+            self._warn_of_short_slopes(annealed, value)
+
+    def _warn_of_short_slopes(self, annealed, value):
+        ids = {id(step) for step in annealed}
+        for layer in self.model._flatten_layers():
+            if not isinstance(layer, BinaryLayer):
+                continue
+            for key in layer.kernels:
+                quantizer = getattr(layer, f"{key}_quantizer")
+                if id(quantizer) in ids and layer.clip(key) > (reach := quantizer.reach_at(value)):
+                    self._warned = True
+                    warnings.warn(
+                        f"At the sharpness {value:g} the slope of the {key}_quantizer of layer "
+                        f"{layer.name!r} ends at {reach:g}, and its latent weights are clipped to "
+                        f"{layer.clip(key):g}: those beyond the slope get no gradient any more. "
+                        f"Expected {key}_constraint=keras_htaf.constraints.WeightClip of the reach "
+                        "at the greatest sharpness, or a slope that does not end, such as that of "
+                        "'sign'.",
+                        stacklevel=2,
+                    )
+                    return

@@ -129,17 +129,17 @@ def softness(model: keras.Model, x, batch_size: int = 256) -> float:
     """
     sums, counts, hidden = 0.0, 0, False
     for begin in range(0, len(x), batch_size):
-        signed = {layer.path or layer.name: layer.rise == 2 for layer in unit_steps(model)}
+        signed = [layer.rise == 2 for layer in unit_steps(model)]
         with observe_steps(model) as outputs:
             model(x[begin : begin + batch_size], training=False)
-        for path, values in outputs.items():
+        for is_sign, values in zip(signed, outputs.values(), strict=True):
             for value in values:
                 try:
                     h = keras.ops.convert_to_numpy(keras.ops.cast(value, "float32"))
                 except (TypeError, NotImplementedError):  # of JAX and of TensorFlow, in a loop
                     hidden = True
                     continue
-                h = (1 + h) / 2 if signed[path] else h
+                h = (1 + h) / 2 if is_sign else h
                 sums += float(np.sum(4 * h * (1 - h), dtype="float64"))
                 counts += h.size
     if not counts:

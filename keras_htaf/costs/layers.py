@@ -12,7 +12,7 @@ import keras
 from keras_htaf.costs.free import is_free
 from keras_htaf.costs.graph import CONVOLUTIONS, DEPTHWISE, FLOAT, SEPARABLE, TRANSPOSED, Call
 from keras_htaf.layers import BinaryLayer
-from keras_htaf.quantizers import Step
+from keras_htaf.quantizers import Sloped
 
 _layers = keras.layers
 _CELLS = (_layers.SimpleRNNCell, _layers.LSTMCell, _layers.GRUCell)
@@ -45,8 +45,8 @@ def _numbers(layer) -> Iterator[tuple[keras.Variable, dict[int, int]]]:
         yield mean, {_bits(mean): 2 * math.prod(mean.shape)}
         return
     training = ()
-    if isinstance(layer, Step):  # a learned threshold stays, of some
-        training = (layer.sharpness, layer.scale)
+    if isinstance(layer, Sloped):  # a learned threshold stays, of some
+        training = layer.slope_weights.values()
     elif isinstance(layer, _layers.Normalization):
         training = (getattr(layer, "count", None),)
     quantizers = layer.kernel_quantizers if isinstance(layer, BinaryLayer) else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 
 import keras
 import numpy as np
@@ -13,7 +12,7 @@ from keras_htaf.diagnosis.passes import backward, forward
 from keras_htaf.diagnosis.places import Place, gradient_norm, row
 from keras_htaf.diagnosis.results import Diagnosis
 from keras_htaf.diagnosis.task import scores, understand
-from keras_htaf.hardening import unit_steps
+from keras_htaf.hardening import distinct, unit_steps
 
 
 def diagnose(model: keras.Model, x, y, loss=None, batch_size: int = 256) -> Diagnosis:
@@ -141,13 +140,9 @@ def _array(name, value):
 
 def _names(model, layers):
     """Paths within the model, with "#2" and so on where nested models have steps of one path."""
-    names, times = [], Counter()
-    for layer in layers:
-        # Keras starts the paths of some models (sequential, subclassed) with the model's own name.
-        name = (layer.path or layer.name).removeprefix(f"{model.name}/")
-        times[name] += 1
-        names.append(f"{name}#{times[name]}" if times[name] > 1 else name)
-    return names
+    # Keras starts the paths of some models (sequential, subclassed) with the model's own name.
+    own = f"{model.name}/"
+    return distinct((layer.path or layer.name).removeprefix(own) for layer in layers)
 
 
 def _output_shape(model, x):

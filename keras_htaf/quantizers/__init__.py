@@ -10,7 +10,14 @@ from keras_htaf.quantizers.base import Quantizer
 from keras_htaf.quantizers.binary import Heaviside, Sign
 from keras_htaf.quantizers.dorefa import DoReFa
 from keras_htaf.quantizers.scaled import MagnitudeAwareSign, ScaledSign, XNORSign
-from keras_htaf.quantizers.step import FORWARDS, Step, channel_axes, check_forward
+from keras_htaf.quantizers.sloped import Sloped
+from keras_htaf.quantizers.step import (
+    FORWARDS,
+    Step,
+    channel_axes,
+    check_forward,
+    per_channel_shape,
+)
 from keras_htaf.quantizers.ternary import Ternary
 
 _BY_NAME = {
@@ -25,6 +32,9 @@ _BY_NAME = {
     "xnor_sign": XNORSign,
     "ternary": Ternary,
     "dorefa": DoReFa,
+    # Larq's names, where they are others:
+    "ste_tern": Ternary,
+    "dorefa_quantizer": DoReFa,
 }
 
 
@@ -35,7 +45,8 @@ def get(identifier, **arguments) -> Quantizer | None:
         identifier: `None`, a `Quantizer`, its serialized dict, or a name: `"sign"` and
             `"heaviside"` (with HTAF's slope), `"ste_sign"`, `"approx_sign"`, `"swish_sign"`,
             `"ede_sign"`, `"ste_heaviside"`, `"magnitude_aware_sign"`, `"xnor_sign"`, `"ternary"`,
-            `"dorefa"`. Class names work too.
+            `"dorefa"`; Larq's `"ste_tern"` and `"dorefa_quantizer"` are the last two. Class names
+            work too.
         **arguments: Of the new quantizer (`name`, `dtype`, ...), if the identifier is a name.
 
     Returns:
@@ -80,10 +91,12 @@ __all__ = [
     "Quantizer",
     "ScaledSign",
     "Sign",
+    "Sloped",
     "Step",
     "Ternary",
     "XNORSign",
     "channel_axes",
     "check_forward",
     "get",
+    "per_channel_shape",
 ]

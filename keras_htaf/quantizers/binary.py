@@ -14,8 +14,12 @@ _register = keras.saving.register_keras_serializable(package="keras_htaf")
 class Heaviside(Step):
     """A layer of bits: 1 where the input is positive, else 0.
 
-    With `forward="hard"` (the default) the output is exact and the surrogate's slope g is used
-    backwards; with `forward="smooth"` it is the surrogate's smooth step G, with the same slope.
+    With G the surrogate's smooth step, g = G' its slope, c the scale (1 until it is calibrated) and
+    u the upstream gradient:
+
+        forward     "hard" (default):   1 where x > 0, else 0
+                    "smooth":           G(x / c)
+        backward    g(x / c) u / c      in both modes
 
     Args: as `Step`.
 
@@ -42,8 +46,15 @@ class Heaviside(Step):
 class Sign(Step):
     """A layer of signs: +1 where the input is >= 0, else -1.
 
-    Its slope is `surrogate.sign_gain` times the surrogate's (a sign rises by 2); with
-    `forward="smooth"` it is `sign_gain * (G - 1/2)`, from -1 to +1 for a slope of full area.
+    With G the surrogate's smooth step, g = G' its slope, c the scale (1 until it is calibrated) and
+    u the upstream gradient:
+
+        forward     "hard" (default):   +1 where x >= 0, else -1
+                    "smooth":           r (G(x / c) - 1/2), from -1 to +1 for a slope of full area
+        backward    r g(x / c) u / c    in both modes
+
+    r is `surrogate.sign_gain`: 2, as a sign rises by 2, but 1 for slopes that the literature states
+    for the sign.
 
     Args: as `Step`.
 

@@ -95,9 +95,8 @@ class XNORSign(ScaledSign):
     Reference: Rastegari et al. (2016), arXiv:1603.05279.
     """
 
-    @property
-    def reach(self):
-        return min(1.0, super().reach)
+    def reach_at(self, sharpness):
+        return min(1.0, super().reach_at(sharpness))
 
     def _parts(self, x, training):
         # Not ops.clip and ops.abs: backends differ in their derivatives at the edges and at 0.

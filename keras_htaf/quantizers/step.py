@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_htaf import backend, surrogates
-from keras_htaf.quantizers.base import Quantizer
+from keras_htaf import backend
+from keras_htaf.quantizers.sloped import Sloped
 from keras_htaf.surrogates.base import in_precision_of
 
 FORWARDS = ("smooth", "hard")
@@ -24,7 +24,7 @@ class _Positive(keras.constraints.Constraint):
         return ops.maximum(w, 1e-3)
 
 
-class Step(Quantizer):
+class Step(Sloped):
     """Base of the step activations: a surrogate, a forward mode and a sharpness weight.
 
     A smooth step is G(x / scale), and the slope of both kinds is g(x / scale) / scale; the exact
@@ -61,8 +61,7 @@ class Step(Quantizer):
         axis: int | tuple[int, ...] = -1,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.surrogate = surrogates.get(surrogate)
+        super().__init__(surrogate, **kwargs)
         # Not `self.forward`: on torch a Keras layer is an nn.Module, whose `forward` is a method.
         self.forward_mode = check_forward(forward)
         self.per_channel = per_channel
@@ -72,7 +71,7 @@ class Step(Quantizer):
         self._mode_is_saved = False
         self._taps = []
         self._observers = []
-        self.sharpness = self.scale = None
+        self.scale = None
         # Already here, since Keras builds a step that is another layer's `activation` only when it
         # is first called: too late for a callback that sets it before the first training step.
         if not per_channel:
@@ -81,37 +80,21 @@ class Step(Quantizer):
     def build(self, input_shape):
         if not self.per_channel:
             return
-        axes = channel_axes(self.axis, len(input_shape))
-        sizes = [n if i in axes else 1 for i, n in enumerate(input_shape)][min(axes) :]
-        if None in sizes:
-            raise ValueError(
-                f"Received an input of shape {tuple(input_shape)} with per_channel=True and "
-                f"axis={self.axis}. Expected that axis to have a known size."
-            )
-        self._add_numbers(tuple(sizes))
+        self._add_numbers(per_channel_shape(input_shape, self.axis))
 
     def _add_numbers(self, shape):
-        self.sharpness = self.add_weight(
-            name="sharpness",
-            shape=shape,
-            initializer=keras.initializers.Constant(self.surrogate.sharpness),
+        self.sharpness = self._add_number(
+            "sharpness",
+            self.surrogate.sharpness,
+            shape,
             trainable=self.trainable_sharpness,
             constraint=_Positive() if self.trainable_sharpness else None,
-            dtype="float32",
-            autocast=False,
         )
-        self.scale = self.add_weight(
-            name="scale",
-            shape=(),
-            initializer="ones",
-            trainable=False,
-            dtype="float32",
-            autocast=False,
-        )
+        self.scale = self._add_number("scale", 1.0)
 
     @property
-    def reach(self) -> float:
-        return self.surrogate.reach
+    def slope_weights(self):
+        return {**super().slope_weights, "scale": self.scale}
 
     def set_forward(self, forward: str) -> None:
         """Change the forward mode after construction, as `harden` and `soften` do to their copies.
@@ -134,16 +117,6 @@ class Step(Quantizer):
             if mode not in range(len(FORWARDS)):
                 raise ValueError(f"The file gives step {self.name!r} the forward mode {mode}.")
             self.set_forward(FORWARDS[mode])
-        # A subclass may have weights of its own, which Keras numbers with these.
-        keys = {id(variable): str(i) for i, variable in enumerate(self.variables)}
-        for name in ("sharpness", "scale"):
-            key = keys.get(id(getattr(self, name)))
-            value = np.array(store[key]) if key in store else np.ones(())
-            if not np.all((value > 0) & np.isfinite(value)):
-                raise ValueError(
-                    f"The file gives step {self.name!r} the {name} {value}. Expected positive "
-                    "finite numbers."
-                )
         super().load_own_variables(store)
 
     def call(self, inputs, training=None):
@@ -218,7 +191,6 @@ class Step(Quantizer):
     def get_config(self):
         return {
             **super().get_config(),
-            "surrogate": keras.saving.serialize_keras_object(self.surrogate),
             "forward": self.forward_mode,
             "per_channel": self.per_channel,
             "trainable_sharpness": self.trainable_sharpness,
@@ -229,6 +201,18 @@ class Step(Quantizer):
 def channel_axes(axis: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
     """`axis`, one or several, counted from the front."""
     return tuple(a % rank for a in ((axis,) if isinstance(axis, int) else axis))
+
+
+def per_channel_shape(input_shape, axis: int | tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in which a number for each channel broadcasts to inputs."""
+    axes = channel_axes(axis, len(input_shape))
+    sizes = tuple(n if i in axes else 1 for i, n in enumerate(input_shape))[min(axes) :]
+    if None in sizes:
+        raise ValueError(
+            f"Received an input of shape {tuple(input_shape)} with axis={axis}. Expected that axis "
+            "to have a known size: there is a weight for each channel."
+        )
+    return sizes
 
 
 def check_forward(forward: str) -> str:

@@ -36,7 +36,8 @@ class Surrogate:
         self.sharpness = positive(self.sharpness_name, sharpness)
         self.normalized = normalized
 
-    # The formulas: odd part of G, its derivative, peak and area, as functions of the sharpness s.
+    # The formulas, as functions of the sharpness s: odd part of G, its derivative, peak, area and
+    # the half-width of the support, which few slopes have.
     def _odd(self, x, s):
         raise NotImplementedError
 
@@ -48,6 +49,9 @@ class Surrogate:
 
     def _area(self, s):
         raise NotImplementedError
+
+    def _support(self, s):
+        return math.inf
 
     def _scale(self, s):
         if self.normalized == "peak":
@@ -100,7 +104,7 @@ class Surrogate:
     @property
     def support(self) -> float:
         """Half-width of the interval outside which g is exactly 0, at the own sharpness."""
-        return math.inf
+        return self._support(self.sharpness)
 
     @property
     def reach(self) -> float:
@@ -109,10 +113,16 @@ class Surrogate:
         The `support`, but 19/20 of it where g falls to 0 at its very end, as a triangle does: there
         a twentieth of its peak is left.
         """
-        if math.isinf(self.support):
+        return self.reach_at(self.sharpness)
+
+    def reach_at(self, sharpness: float) -> float:
+        """The `reach` at another sharpness, such as the last of an annealing."""
+        support = self._support(positive("sharpness", sharpness))
+        if math.isinf(support):
             return math.inf
-        at_end = float(ops.convert_to_numpy(self.derivative(np.float32(self.support))))
-        return self.support if at_end > 1e-3 * self.peak else 0.95 * self.support
+        at_end = float(ops.convert_to_numpy(self.derivative(np.float32(support), sharpness)))
+        peak = self._peak(sharpness) * self._scale(sharpness)
+        return support if at_end > 1e-3 * peak else 0.95 * support
 
     def width(self, share: float = 0.5, sharpness: float | None = None) -> float:
         """Half-width d of the interval [-d, d] that holds `share` of the slope's area.

@@ -258,6 +258,5 @@ class Triangle(Surrogate):
     def _area(self, s):
         return 1.0
 
-    @property
-    def support(self):
-        return 1.0 / self.sharpness
+    def _support(self, s):
+        return 1.0 / s

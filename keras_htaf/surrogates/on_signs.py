@@ -50,9 +50,8 @@ class Rectangle(Surrogate):
     def _area(self, s):
         return 2.0 * self._edge(s)
 
-    @property
-    def support(self):
-        return self._edge(self.sharpness)
+    def _support(self, s):
+        return self._edge(s)
 
     def get_config(self):
         return {"clip": self.clip, "normalized": self.normalized}
@@ -90,9 +89,8 @@ class ApproxSign(Surrogate):
     def _area(self, s):
         return 2.0
 
-    @property
-    def support(self):
-        return 1.0 / self.sharpness
+    def _support(self, s):
+        return 1.0 / s
 
 
 @register

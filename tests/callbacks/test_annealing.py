@@ -1,14 +1,17 @@
 """AnnealSharpness: what the sharpness really is while the model trains."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 from support import BACKEND, to_numpy
 
 from keras_htaf.callbacks import AnnealSharpness
+from keras_htaf.constraints import WeightClip
 from keras_htaf.distillation import Distiller
 from keras_htaf.hardening import step_layers
-from keras_htaf.layers import HTAF, Heaviside, Sign
+from keras_htaf.layers import HTAF, BinaryDense, Heaviside, Sign
 
 X = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
 Y = np.ones((12, 2), "float32")
@@ -259,3 +262,46 @@ def test_frozen_steps_keep_their_sharpness(layers):
     student.compile("sgd", "mse")
     with pytest.raises(ValueError, match=r"step layers \[\] .*frozen ones left out"):
         student.fit(X, Y, verbose=0, callbacks=[anneal])
+
+
+def binary_model(kernel_quantizer, clip=1.0, input_quantizer="sign"):
+    layer = BinaryDense(
+        2,
+        input_quantizer=input_quantizer,
+        kernel_quantizer=kernel_quantizer,
+        kernel_constraint=WeightClip(clip),
+    )
+    return make_model(layer)
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "end", "clip", "warns"),
+    [
+        ("ste_sign", 2.0, 1.0, True),
+        ("xnor_sign", 4.0, 1.0, True),
+        ("ternary", 2.0, 1.0, True),
+        ("ste_sign", 2.0, 0.5, False),
+        ("ste_sign", 1.0, 1.0, False),
+        ("sign", 16.0, 1.0, False),
+    ],
+)
+def test_a_slope_shorter_than_the_clip_warns(quantizer, end, clip, warns):
+    model = binary_model(quantizer, clip)
+    layers = ["kernel_quantizer"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        anneal = AnnealSharpness(0.5, end, layers=layers)
+        model.fit(X, Y, epochs=3, verbose=0, callbacks=[anneal])
+    found = [str(w.message) for w in caught if "get no gradient any more" in str(w.message)]
+    assert len(found) == warns
+    if warns:
+        assert "kernel_quantizer of layer" in found[0]
+    assert float(to_numpy(model.layers[-1].kernel_quantizer.sharpness)) == pytest.approx(end)
+
+
+def test_ternary_inputs_are_annealed():
+    model = binary_model("sign", input_quantizer="ternary")
+    model.fit(X, Y, epochs=2, verbose=0, callbacks=[AnnealSharpness(1.0, 4.0)])
+    layer = model.layers[-1]
+    assert float(to_numpy(layer.input_quantizer.sharpness)) == 4.0
+    assert float(to_numpy(layer.kernel_quantizer.sharpness)) == 8.0

@@ -188,3 +188,17 @@ def test_mixed_precision_and_heaviside():
     logs = model.fit(X, np.zeros((50, 4)), verbose=0, callbacks=[DiscretizationGap(X, Y)]).history
     h = sigmoid(8 * np.tanh(0.5 * X))
     assert logs["softness"][0] == pytest.approx(np.mean(4 * h * (1 - h)), abs=0.01)
+
+
+def test_softness_of_steps_of_one_path():
+    """A bit of 1/2 and signs, exact ones, whose path is the same."""
+
+    def part(step):
+        inputs = keras.Input((4,))
+        return keras.Model(inputs, step(inputs))
+
+    inputs = keras.Input((4,))
+    x = part(Sign(name="step"))(inputs)
+    x = keras.layers.Rescaling(0.0)(x)
+    model = keras.Model(inputs, part(HTAF(name="step"))(x))
+    assert softness(model, X) == pytest.approx(0.5)

@@ -1,5 +1,6 @@
 """What every binary layer must do; each test class names its layer and the stock one."""
 
+import inspect
 import warnings
 
 import keras
@@ -405,3 +406,77 @@ def test_quantizers_that_do_not_fit():
 def test_bias_by_position():
     assert BinaryDense(3, "relu", True).use_bias
     assert not BinaryDense(3, "relu").use_bias
+
+
+EVERY = [
+    BinaryConv1D,
+    BinaryConv2D,
+    BinaryConv2DTranspose,
+    BinaryConv3D,
+    BinaryDense,
+    BinaryDepthwiseConv2D,
+    BinaryRNNCell,
+    BinarySeparableConv2D,
+]
+
+
+@pytest.mark.parametrize("layer", EVERY)
+def test_signature(layer):
+    """What a user asks for by name stands in it, and by position it goes on as Keras's does."""
+    own = inspect.signature(layer).parameters
+    quantizer_names = {f"{key}_quantizer" for key in ("input", *layer.kernels)}
+    assert quantizer_names <= set(own)
+    assert all(own[name].default is None for name in quantizer_names)
+    assert own["use_bias"].default is False
+    assert ("pad_values" in own) == hasattr(layer, "pad_value")
+    by_position = [name for name, p in own.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    (stock,) = [
+        base for base in layer.__mro__ if base.__name__ == layer.__name__[len("Binary") :]
+    ] or [layers.SimpleRNNCell]
+    assert by_position == list(inspect.signature(stock).parameters)[: len(by_position)]
+    assert inspect.Parameter.VAR_POSITIONAL not in {p.kind for p in own.values()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lora_rank": 2}, "received lora_rank=2, which BinaryDense does not have"),
+        ({"lora_alpha": 2.0}, "received lora_alpha=2.0"),
+        ({"dtype": "int8_from_float32"}, "received dtype='int8_from_float32'"),
+        (
+            {"quantization_config": keras.quantizers.Int8QuantizationConfig()},
+            "received quantization_config=",
+        ),
+    ],
+)
+def test_no_low_rank_and_no_integers(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        BinaryDense(3, kernel_quantizer="sign", **arguments)
+
+
+def test_no_low_rank_and_no_integers_later():
+    model = keras.Sequential([keras.Input((4,)), BinaryDense(3), layers.Dense(2)])
+    with pytest.raises(ValueError, match="received a call of enable_lora"):
+        model.layers[0].enable_lora(2)
+    with pytest.raises(NotImplementedError, match="received a call of quantize"):
+        model.layers[0].quantize("int8")
+    with pytest.warns(UserWarning, match="received a call of quantize"):
+        model.quantize("int8")
+    assert model.layers[0].kernel.dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: BinaryDense(2, kernel_quantizer="ste_sign"),
+        lambda: BinaryConv2D(2, 3, kernel_quantizer="ste_sign"),
+        lambda: BinaryConv2D.from_config(
+            {"filters": 2, "kernel_size": 3, "kernel_quantizer": "ste_sign"}
+        ),
+    ],
+)
+def test_the_warning_names_the_users_line(make):
+    with pytest.warns(UserWarning, match="never change again") as caught:
+        make()
+    own = [warning for warning in caught if "never change again" in str(warning.message)]
+    assert [warning.filename for warning in own] == [__file__]

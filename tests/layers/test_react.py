@@ -23,7 +23,9 @@ def gradients(layer, x=X):
     return gradient(call, tensor(x), *weights, upstream=UPSTREAM)
 
 
-@pytest.mark.parametrize(("axis", "shape"), [(-1, (3,)), (1, (6, 1))])
+@pytest.mark.parametrize(
+    ("axis", "shape"), [(-1, (3,)), (1, (6, 1)), ((1, 2), (6, 3)), ([-1, 1], (6, 3))]
+)
 def test_rsign(axis, shape):
     layer = RSign(axis=axis)
     layer.build((None, 6, 3))
@@ -34,8 +36,24 @@ def test_rsign(axis, shape):
     gx, ga = gradients(layer)
     expected = np.maximum(2 - 2 * abs(z), 0) * UPSTREAM
     np.testing.assert_allclose(gx, expected, atol=1e-6)
-    others = {-1: (0, 1), 1: (0, 2)}[axis]
+    others = {(3,): (0, 1), (6, 1): (0, 2), (6, 3): 0}[shape]
     np.testing.assert_allclose(ga.ravel(), -expected.sum(others).ravel(), atol=1e-5)
+
+
+def test_several_axes_are_saved_and_hardened(tmp_path):
+    """A threshold, and a sharpness, for each channel of each row; columns share them."""
+    sign = RSign(axis=(1, 3), per_channel=True, forward="smooth")
+    others = [LearnedScale(axis=(1, 3)), RPReLU(axis=[1, 3])]
+    model = keras.Sequential([keras.Input((2, 5, 3)), sign, *others])
+    a = np.random.default_rng(7).normal(size=(2, 1, 3)).astype("float32")
+    sign.threshold.assign(a)
+    trained = model.trainable_weights
+    assert [tuple(w.shape) for w in (sign.sharpness, *trained)] == [(2, 1, 3)] * 6
+    model.save(tmp_path / "model.keras")
+    hard = keras_htaf.harden(keras_htaf.load_model(tmp_path / "model.keras"))
+    assert hard.layers[0].axis == (1, 3)
+    x = np.random.default_rng(8).normal(size=(4, 2, 5, 3)).astype("float32")
+    np.testing.assert_array_equal(to_numpy(hard.layers[0](tensor(x))), np.where(x >= a, 1, -1))
 
 
 def test_rprelu():

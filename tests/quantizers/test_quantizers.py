@@ -64,6 +64,9 @@ def test_ternary():
     twn = Ternary(ternary_weight_networks=True)
     np.testing.assert_array_equal(values(twn, [-1, -0.5, 0.1, 0.2, 0.6]), [-1, -1, 0, 0, 1])
     np.testing.assert_array_equal(values(twn, [0.335, 1.105]), [0, 1])  # the threshold is 0.504
+    for zero in (twn, Ternary(0.0)):
+        np.testing.assert_array_equal(values(zero, [0.0, -0.0]), 0)
+    np.testing.assert_array_equal(values(Ternary(0.0), [-1e-9, 1e-9]), [-1, 1])
     # The threshold is not differentiated.
     np.testing.assert_array_equal(slopes(twn, X), [0, 1, 1, 1, 1, 1, 0, 0])
 
@@ -230,3 +233,29 @@ def test_reach():
     assert XNORSign("htaf").reach == 1.0
     assert quantizers.get("ste_sign").reach == 1.0
     assert quantizers.get("approx_sign").reach == 0.95
+
+
+def test_names_of_larq():
+    for name, kind in (("ste_tern", Ternary), ("dorefa_quantizer", DoReFa)):
+        assert type(quantizers.get(name)) is kind
+
+
+def test_reach_at_another_sharpness():
+    assert XNORSign().reach_at(0.5) == 1.0
+    assert quantizers.get("ste_sign").reach_at(2.0) == 0.5
+    assert Sign("approx_sign").reach_at(0.5) == pytest.approx(1.9)
+    assert Ternary().reach_at(4.0) == 0.25
+    assert Sign(surrogates.Rectangle(None)).reach_at(9.0) == np.inf
+    assert Sign().reach_at(99.0) == np.inf
+
+
+def test_sharpness_of_a_ternary_is_a_weight():
+    quantizer = Ternary()
+    quantizer.sharpness.assign(2.0)
+    x = [-1.0, -0.5, 0.25, 0.6]
+    np.testing.assert_array_equal(slopes(quantizer, x), [0, 1, 1, 0])
+    np.testing.assert_array_equal(values(quantizer, x), [-1, -1, 1, 1])
+    assert not quantizer.trainable_weights
+    for wrong in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="Expected positive finite numbers"):
+            quantizer.load_own_variables({"0": np.array(wrong, "float32")})

@@ -74,27 +74,22 @@ def main() -> None:
     options = parser.parse_args()
     options.width = options.width or WIDTHS[options.network]
 
-    options.out.mkdir(parents=True, exist_ok=True)
-    file = options.out / f"{options.network}-{options.data}-{keras.config.backend()}.jsonl"
-    done = {result["key"]: result for result in result_file.read(file)}
     data = datasets.load(options.data, options.data_dir, validation=0.0, normalize="standard")
-    rows = {}
-    for slope in options.slopes:
-        for seed in range(options.seeds):
-            key = f"{describe(slope)}, {settings(options)}, seed {seed}"
-            if key not in done:
-                done[key] = {"key": key, **train(slope, seed, data, options)}
-                result_file.append(file, done[key])
-            rows.setdefault(slope, []).append(done[key])
+    rows = result_file.completed(
+        options.out / f"{options.network}-{options.data}-{keras.config.backend()}.jsonl",
+        options.slopes,
+        options.seeds,
+        key=lambda slope, seed: f"{describe(slope)}, {settings(options)}, seed {seed}",
+        train=lambda slope, seed: train(slope, seed, data, options),
+    )
 
     print(f"\n{settings(options)}, {keras.config.backend()}, {platform.machine()}\n")
     print("| slope | | test accuracy, % | worst | last training accuracy, % | s / epoch |")
     print("|---|---|---|---|---|---|")
     for slope, results in rows.items():
-        test = np.array([result["test"] for result in results])
-        spread = f" ± {test.std(ddof=1):.2f}" if len(test) > 1 else ""
+        test = [result["test"] for result in results]
         print(
-            f"| {slope} | {describe(slope)} | {test.mean():.2f}{spread} | {test.min():.2f} "
+            f"| {slope} | {describe(slope)} | {result_file.mean(test)} | {min(test):.2f} "
             f"| {np.mean([100 * r['history']['accuracy'][-1] for r in results]):.2f} "
             f"| {np.mean([r['seconds'] for r in results]) / options.epochs:.0f} |"
         )

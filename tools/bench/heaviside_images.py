@@ -46,28 +46,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/heaviside-images"))
     options = parser.parse_args()
 
-    options.out.mkdir(parents=True, exist_ok=True)
-    file = options.out / "results.jsonl"
-    done = {result["key"]: result for result in result_file.read(file)}
     data = datasets.load(options.data, options.data_dir, validation=0.0, normalize="standard")
-    rows = {}
-    for network in options.networks:
-        for seed in range(options.seeds):
-            key = f"{network}-{keras.config.backend()}-{settings(options)}-s{seed}"
-            if key not in done:
-                done[key] = {"key": key, **train(network, seed, data, options)}
-                result_file.append(file, done[key])
-            rows.setdefault(network, []).append(done[key])
+    backend = keras.config.backend()
+    rows = result_file.completed(
+        options.out / "results.jsonl",
+        options.networks,
+        options.seeds,
+        key=lambda network, seed: f"{network}-{backend}-{settings(options)}-s{seed}",
+        train=lambda network, seed: train(network, seed, data, options),
+    )
 
-    print(f"\n{settings(options)}, {keras.config.backend()}, {platform.machine()}\n")
+    print(f"\n{settings(options)}, {backend}, {platform.machine()}\n")
     print("| network | test accuracy, % | worst | gap | last training accuracy, % | s / epoch |")
     print("|---|---|---|---|---|---|")
     for network, results in rows.items():
-        test = np.array([result["test"] for result in results])
+        test = [result["test"] for result in results]
         gaps = ", ".join(f"{result['gap']:.2f}" for result in results if "gap" in result)
-        spread = f" ± {test.std(ddof=1):.2f}" if len(test) > 1 else ""
         print(
-            f"| {network} | {test.mean():.2f}{spread} | {test.min():.2f} "
+            f"| {network} | {result_file.mean(test)} | {min(test):.2f} "
             f"| {gaps} "
             f"| {np.mean([r['train'] for r in results]):.2f} "
             f"| {np.mean([r['seconds'] for r in results]) / options.epochs:.0f} |"

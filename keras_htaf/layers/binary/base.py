@@ -15,6 +15,9 @@ from keras_htaf.constraints import WeightClip
 from keras_htaf.quantizers import DoReFa, Quantizer, ScaledSign, channel_axes
 from keras_htaf.quantizers.base import in_single
 
+_OF_FLOATS = ("lora_rank", "lora_alpha", "quantization_config")
+"""Arguments of Keras's layers that a kernel which is quantized here cannot have."""
+
 
 class Kernel(NamedTuple):
     """One kernel of a layer."""
@@ -45,18 +48,20 @@ class BinaryLayer:
 
     `use_bias` is False by default, unlike in Keras: a binary layer is usually followed by batch
     normalisation, whose offset does the same, and without a bias its outputs are integers (times
-    the kernel's scale; in half precision, large ones are rounded).
+    the kernel's scale; in half precision, large ones are rounded). Keras's LoRA and quantization of
+    kernels to integers are refused.
     """
 
     kernels = {"kernel": Kernel("kernel", -1)}
 
-    def __init__(self, *args, input_quantizer=None, **kwargs):
+    def __init__(self, *args, input_quantizer=None, use_bias: bool = False, **kwargs):
         given = {key: kwargs.pop(f"{key}_quantizer", None) for key in self.kernels}
-        # Given by position, too, as Keras's layers take it.
-        places = inspect.signature(super().__init__).parameters
-        if "use_bias" not in list(places)[: len(args)]:
-            kwargs.setdefault("use_bias", False)
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, use_bias=use_bias, **kwargs)
+        for name in _OF_FLOATS:
+            if (value := getattr(self, name, None)) is not None:
+                raise ValueError(self._no_float_kernel(f"{name}={value!r}"))
+        if self.quantization_mode is not None:
+            raise ValueError(self._no_float_kernel(f"dtype={self.dtype_policy.name!r}"))
         self.input_quantizer = self._own_quantizer("input", input_quantizer)
         for key, identifier in given.items():
             quantizer = self._own_quantizer(key, identifier)
@@ -91,23 +96,44 @@ class BinaryLayer:
         """The quantizer of each kernel, by the name of the weight."""
         return {k.weight: getattr(self, f"{key}_quantizer") for key, k in self.kernels.items()}
 
+    def clip(self, key: str) -> float:
+        """The largest size of the latent weights of a kernel, as in `<key>_quantizer`.
+
+        Infinite without a constraint, NaN with one that is no `WeightClip`.
+        """
+        constraint = getattr(self, f"{key}_constraint")
+        if isinstance(constraint, WeightClip):
+            return constraint.clip_value
+        return math.inf if constraint is None else math.nan
+
     def _warn_of_stuck_weights(self):
         for key in self.kernels:
             quantizer = getattr(self, f"{key}_quantizer")
-            constraint = getattr(self, f"{key}_constraint")
             reach = math.inf if quantizer is None else quantizer.reach
-            if isinstance(constraint, WeightClip):
-                stuck = constraint.clip_value > reach
-            else:
-                stuck = constraint is None and reach < math.inf
-            if stuck:
+            if self.clip(key) > reach:
                 warnings.warn(
                     f"Layer {self.name!r}: its {key}_quantizer hardly moves latent "
                     f"weights beyond {reach:g}, and they would never change again. Expected "
                     f"{key}_constraint=keras_htaf.constraints.WeightClip({reach:g}), or a "
                     "quantizer with a slope that does not end, such as 'sign'.",
-                    stacklevel=4,
+                    stacklevel=_level_of_user(),
                 )
+
+    def enable_lora(self, *args, **kwargs):
+        """Refused: see the error."""
+        raise ValueError(self._no_float_kernel("a call of enable_lora"))
+
+    def quantize(self, *args, **kwargs):
+        """Refused: see the error. `keras.Model.quantize` warns and leaves the layer as it is."""
+        raise NotImplementedError(self._no_float_kernel("a call of quantize"))
+
+    def _no_float_kernel(self, received: str) -> str:
+        return (
+            f"Layer {self.name!r} received {received}, which {type(self).__name__} does not have: "
+            "Keras would add to its kernel, or store it as integers, beside its own quantizers. "
+            "Expected input_quantizer and kernel_quantizer alone; keras_htaf.models.binary_weights "
+            "gives the codes that are to be stored."
+        )
 
     def add_weight(self, *args, name=None, **kwargs):
         if name in self.kernel_quantizers:
@@ -227,6 +253,14 @@ class BinaryLayer:
     def get_config(self):
         names = [f"{key}_quantizer" for key in ("input", *self.kernels)]
         return {**super().get_config(), **{n: serialized(getattr(self, n)) for n in names}}
+
+
+def _level_of_user() -> int:
+    """The `stacklevel` of the line that asked for a layer, by itself or of a builder."""
+    frame, level = inspect.currentframe(), 0
+    while frame and frame.f_globals.get("__name__", "").split(".")[0] in ("keras", "keras_htaf"):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def unit_of(quantizer: Quantizer | None) -> float:

@@ -12,6 +12,31 @@ _register = keras.saving.register_keras_serializable(package="keras_htaf")
 
 
 class _BinaryConv(PaddedBinaryLayer):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, ...],
+        strides: int | tuple[int, ...] = 1,
+        padding: str = "valid",
+        *,
+        input_quantizer=None,
+        kernel_quantizer=None,
+        pad_values: int | None = None,
+        use_bias: bool = False,
+        **kwargs,
+    ):
+        super().__init__(
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            input_quantizer=input_quantizer,
+            kernel_quantizer=kernel_quantizer,
+            pad_values=pad_values,
+            use_bias=use_bias,
+            **kwargs,
+        )
+
     def _map(self, inputs, kernel):
         inputs, padding = self._padded(inputs)
         return ops.conv(
@@ -47,6 +72,8 @@ class BinaryConv2D(_BinaryConv, keras.layers.Conv2D):
     Args:
         filters: Positive integer, the number of output channels.
         kernel_size: One integer or two.
+        strides: One integer or two. Default 1.
+        padding: `"valid"` (default) or `"same"`.
         input_quantizer: A `keras_htaf.quantizers` object or name, or `None` (default), which leaves
             the inputs as they are.
         kernel_quantizer: Of the kernel, likewise. One whose slope ends, such as `"ste_sign"`, needs
@@ -56,7 +83,8 @@ class BinaryConv2D(_BinaryConv, keras.layers.Conv2D):
             so that what was trained can be packed into bits; else 0. Larq's default is 0.
         use_bias: Default False: batch normalisation usually follows, and sums of signs stay
             integers.
-        **kwargs: Of `keras.layers.Conv2D` (`strides`, `padding`, `dilation_rate`, `groups`, ...).
+        **kwargs: Of `keras.layers.Conv2D` (`dilation_rate`, `groups`, `kernel_constraint`, ...),
+            but for LoRA.
 
     Raises:
         ValueError: If a quantizer or `pad_values` is unknown, if an even kernel would be padded
@@ -105,6 +133,29 @@ class BinaryConv2DTranspose(BinaryLayer, keras.layers.Conv2DTranspose):
     """
 
     kernels = {"kernel": Kernel("kernel", -2)}
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int],
+        strides: int | tuple[int, int] = 1,
+        padding: str = "valid",
+        *,
+        input_quantizer=None,
+        kernel_quantizer=None,
+        use_bias: bool = False,
+        **kwargs,
+    ):
+        super().__init__(
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            input_quantizer=input_quantizer,
+            kernel_quantizer=kernel_quantizer,
+            use_bias=use_bias,
+            **kwargs,
+        )
 
     def _map(self, inputs, kernel):
         return ops.conv_transpose(

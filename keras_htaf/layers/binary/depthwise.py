@@ -40,6 +40,31 @@ class BinaryDepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):
 
     kernels = {"depthwise": Kernel("kernel", (-2, -1))}
 
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        strides: int | tuple[int, int] = 1,
+        padding: str = "valid",
+        depth_multiplier: int = 1,
+        *,
+        input_quantizer=None,
+        depthwise_quantizer=None,
+        pad_values: int | None = None,
+        use_bias: bool = False,
+        **kwargs,
+    ):
+        super().__init__(
+            kernel_size,
+            strides,
+            padding,
+            depth_multiplier,
+            input_quantizer=input_quantizer,
+            depthwise_quantizer=depthwise_quantizer,
+            pad_values=pad_values,
+            use_bias=use_bias,
+            **kwargs,
+        )
+
 
 @_register
 class BinarySeparableConv2D(_Depthwise, keras.layers.SeparableConv2D):
@@ -64,6 +89,33 @@ class BinarySeparableConv2D(_Depthwise, keras.layers.SeparableConv2D):
         "depthwise": Kernel("depthwise_kernel", (-2, -1)),
         "pointwise": Kernel("pointwise_kernel", -1, "_pointwise"),
     }
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int],
+        strides: int | tuple[int, int] = 1,
+        padding: str = "valid",
+        *,
+        input_quantizer=None,
+        depthwise_quantizer=None,
+        pointwise_quantizer=None,
+        pad_values: int | None = None,
+        use_bias: bool = False,
+        **kwargs,
+    ):
+        super().__init__(
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            input_quantizer=input_quantizer,
+            depthwise_quantizer=depthwise_quantizer,
+            pointwise_quantizer=pointwise_quantizer,
+            pad_values=pad_values,
+            use_bias=use_bias,
+            **kwargs,
+        )
 
     def _pointwise(self, inputs, kernel):
         return ops.conv(inputs, kernel, padding="valid", data_format=self.data_format)

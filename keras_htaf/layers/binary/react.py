@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_htaf.ops.steps import signs
-from keras_htaf.quantizers import Sign
+from keras_htaf.quantizers import Sign, per_channel_shape
 from keras_htaf.quantizers.base import in_single
 
 _register = keras.saving.register_keras_serializable(package="keras_htaf")
@@ -20,8 +20,9 @@ class RSign(Sign):
     -sum g(x - a) u over all but the channels for a. It is a `Sign` in all else, and can be a binary
     layer's `input_quantizer`.
 
-    Args: as `Sign`, with `surrogate="approx_sign"` by default; `axis` is the channel axis, -1 by
-        default.
+    Args: as `Sign`, with `surrogate="approx_sign"` by default; `axis` is the channel axis, or the
+        axes along which thresholds differ, such as (1, 2, 3) for one at each pixel of each channel.
+        Default -1.
 
     Example:
 
@@ -41,7 +42,7 @@ class RSign(Sign):
         super().build(input_shape)
         self.threshold = self.add_weight(
             name="threshold",
-            shape=_per_channel(input_shape, self.axis),
+            shape=per_channel_shape(input_shape, self.axis),
             initializer="zeros",
             dtype="float32",
             autocast=False,
@@ -63,15 +64,15 @@ class RSign(Sign):
 class _PerChannel(keras.layers.Layer):
     """Base of layers whose weights are numbers for each channel."""
 
-    def __init__(self, axis: int = -1, **kwargs):
+    def __init__(self, axis: int | tuple[int, ...] = -1, **kwargs):
         super().__init__(**kwargs)
-        self.axis = axis
+        self.axis = axis if isinstance(axis, int) else tuple(axis)
         self.supports_masking = True
 
     def _add(self, name, input_shape, initial):
         return self.add_weight(
             name=name,
-            shape=_per_channel(input_shape, self.axis),
+            shape=per_channel_shape(input_shape, self.axis),
             initializer=keras.initializers.Constant(initial),
         )
 
@@ -93,7 +94,7 @@ class RPReLU(_PerChannel):
     c and d are 0 at first, the slope b is 0.25.
 
     Args:
-        axis: The channel axis. Default -1.
+        axis: The channel axis, or axes. Default -1.
         **kwargs: Of `keras.layers.Layer`.
 
     Raises:
@@ -125,7 +126,7 @@ class LearnedScale(_PerChannel):
     it can be merged into a batch normalisation that follows.
 
     Args:
-        axis: The channel axis. Default -1.
+        axis: The channel axis, or axes. Default -1.
         **kwargs: Of `keras.layers.Layer`.
 
     Raises:
@@ -145,14 +146,3 @@ class LearnedScale(_PerChannel):
 
     def call(self, inputs):
         return inputs * self.factor
-
-
-def _per_channel(input_shape, axis: int) -> tuple[int, ...]:
-    """The shape that broadcasts numbers for each channel to inputs."""
-    channels = input_shape[axis]
-    if channels is None:
-        raise ValueError(
-            f"Received an input of shape {tuple(input_shape)} with axis={axis}. Expected that axis "
-            "to have a known size: there is a weight for each channel."
-        )
-    return (channels,) + (1,) * (len(input_shape) - 1 - axis % len(input_shape))

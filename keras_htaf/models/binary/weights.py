@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import keras
 import numpy as np
 from keras import ops
 
-from keras_htaf.layers.binary.base import BinaryLayer
+from keras_htaf.hardening import distinct
+from keras_htaf.layers import BinaryLayer
 
 
 def binary_weights(model: keras.Model, packed: bool = False) -> dict[str, np.ndarray]:
@@ -38,7 +37,7 @@ def binary_weights(model: keras.Model, packed: bool = False) -> dict[str, np.nda
     if not isinstance(model, keras.Model) or not model.built:
         name = getattr(model, "name", type(model).__name__)
         raise ValueError(f"Received {name!r}. Expected a built keras.Model.")
-    found, times = {}, Counter()
+    paths, found = [], []
     for layer in model._flatten_layers():
         if not isinstance(layer, BinaryLayer):
             continue
@@ -48,9 +47,6 @@ def binary_weights(model: keras.Model, packed: bool = False) -> dict[str, np.nda
             variable = getattr(layer, name)
             codes, _ = quantizer.decompose(ops.convert_to_tensor(variable))
             codes = ops.convert_to_numpy(codes).astype("int8")
-            times[variable.path] += 1
-            again = f"#{times[variable.path]}" if times[variable.path] > 1 else ""
-            found[variable.path + again] = (
-                np.packbits(codes.ravel() > 0, bitorder="little") if packed else codes
-            )
-    return found
+            paths.append(variable.path)
+            found.append(np.packbits(codes.ravel() > 0, bitorder="little") if packed else codes)
+    return dict(zip(distinct(paths), found, strict=True))
