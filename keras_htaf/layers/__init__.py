@@ -16,6 +16,15 @@ from keras_htaf.layers.binary import (
     RSign,
 )
 from keras_htaf.layers.penalty import ActivityPenalty
+from keras_htaf.layers.spiking import (
+    DeltaEncoding,
+    FoldTime,
+    LatencyEncoding,
+    PopulationEncoding,
+    RateEncoding,
+    ReduceTime,
+    RepeatTime,
+)
 from keras_htaf.quantizers import Heaviside, Sign, Step
 
 __all__ = [
@@ -30,10 +39,17 @@ __all__ = [
     "BinaryLayer",
     "BinaryRNNCell",
     "BinarySeparableConv2D",
+    "DeltaEncoding",
+    "FoldTime",
     "Heaviside",
+    "LatencyEncoding",
     "LearnedScale",
+    "PopulationEncoding",
     "RPReLU",
     "RSign",
+    "RateEncoding",
+    "ReduceTime",
+    "RepeatTime",
     "Sign",
     "Step",
 ]
