@@ -29,7 +29,10 @@ ORDER = [
 """A room imports rooms of the lines above its own only."""
 
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
-LAZY = {"matplotlib", "numba", "tensorflow_datasets", "sklearn", "typer", "rich", "onnx"}
+LAZY = {
+    *("matplotlib", "numba", "tensorflow_datasets", "sklearn", "typer", "rich", "onnx"),
+    *("tonic", "nir", "snntorch"),
+}
 
 
 def room(path: Path) -> str:
