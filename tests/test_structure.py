@@ -21,7 +21,7 @@ ORDER = [
     {"quantizers", "initializers"},
     {"layers"},
     {"hardening", "regularizers", "losses", "files", "datasets", "optimizers"},
-    {"callbacks", "calibration", "costs", "distillation", "models", "saving"},
+    {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"},
     {"diagnosis"},
     {"export"},
     {"cli"},
