@@ -20,7 +20,7 @@ ORDER = [
     {"ops", "constraints"},
     {"quantizers", "initializers"},
     {"layers"},
-    {"hardening", "regularizers", "losses", "files", "datasets", "optimizers"},
+    {"hardening", "regularizers", "losses", "metrics", "files", "datasets", "optimizers"},
     {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"},
     {"diagnosis"},
     {"export"},
