@@ -246,3 +246,34 @@ def test_configs_policies_and_symbols(name, policy):
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+STATEFUL = {
+    **{
+        name: lambda name=name, **k: ReduceTime(name, **k)
+        for name in ("sum", "mean", "max", "last")
+    },
+    "delta": lambda **k: DeltaEncoding(0.5, "channels", **k),
+    "delta, first": lambda **k: DeltaEncoding(0.5, "negative", "first", **k),
+}
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
+def test_chunks_are_one_run(name, masked):
+    whole, layer = STATEFUL[name](), STATEFUL[name](return_state=True)
+    reduces = isinstance(layer, ReduceTime)
+    options = {"mask": tensor(MASK, "bool")} if masked and reduces else {}
+    expected = to_numpy(whole(tensor(SEQUENCE), **options))
+    state, made = layer.first_state(tensor(SEQUENCE[:, 0])), []
+    assert len(state) == len(layer.state_names)
+    for piece in (slice(0, 1), slice(1, 3), slice(3, 4)):
+        options = {"mask": tensor(MASK[:, piece], "bool")} if options else {}
+        y, *state = layer(tensor(SEQUENCE[:, piece]), initial_state=list(state), **options)
+        assert [tuple(s.shape) for s in (y, *state)] == [
+            tuple(s) for s in layer.compute_output_shape(SEQUENCE[:, piece].shape)
+        ]
+        made.append(to_numpy(y))
+    np.testing.assert_allclose(
+        made[-1] if reduces else np.concatenate(made, 1), expected, atol=1e-6
+    )

@@ -197,15 +197,20 @@ class DeltaEncoding(_Encoding):
     Args:
         threshold: Positive float. Default 0.1.
         off_spikes: What a fall gives, see above. Default `None`, nothing.
-        initial: What x_{-1} is: `"zero"` (default), or `"first"`, the first step itself, which
-            then has no spikes.
+        initial: What comes before the first step: `"zero"` (default), or `"first"`, the first step
+            itself, which then has no spikes.
+        return_state: Whether to give the last inputs, too, for a later call to go on from. Default
+            False.
         **kwargs: Of `keras.layers.Layer`.
 
     Call arguments:
         inputs: Shape (batch, time, ...).
+        initial_state: List of the inputs of the step before, shape (batch, ...). NaN stands for
+            none.
 
     Returns:
         Spikes of the inputs' shape, the last axis doubled for `"channels"`; without a gradient.
+        With `return_state` a tuple of them and the last inputs.
 
     Raises:
         ValueError: If an argument is out of range, or the inputs have no time axis.
@@ -217,14 +222,28 @@ class DeltaEncoding(_Encoding):
     [1, 1, -1, 1, 0]
     """
 
-    def __init__(self, threshold: float = 0.1, off_spikes=None, initial: str = "zero", **kwargs):
+    state_names = ("inputs",)
+
+    def __init__(
+        self,
+        threshold: float = 0.1,
+        off_spikes: str | None = None,
+        initial: str = "zero",
+        return_state: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         _check_choice("off_spikes", off_spikes, (None, "negative", "channels"))
         _check_choice("initial", initial, ("zero", "first"))
         self.threshold = positive("threshold", threshold)
         self.off_spikes = off_spikes
         self.initial = initial
+        self.return_state = return_state
         self.supports_masking = True
+
+    def first_state(self, like) -> tuple:
+        """The state before the first step, for inputs of the shape of `like`."""
+        return (ops.full_like(like, 0.0 if self.initial == "zero" else math.nan),)
 
     def build(self, input_shape):
         check_time(self, input_shape)
@@ -234,25 +253,32 @@ class DeltaEncoding(_Encoding):
                 'off_spikes="channels". Expected (batch, time, ..., channels).'
             )
 
-    def call(self, inputs):
-        x = self._single(inputs)
-        first = x[:, :1]
-        before = first if self.initial == "first" else ops.zeros_like(first)
-        change = x - ops.concatenate([before, x[:, :-1]], axis=1)
+    def call(self, inputs, initial_state=None):
+        if initial_state is None:
+            initial_state = self.first_state(inputs[:, 0])
+        before = ops.concatenate([ops.expand_dims(initial_state[0], 1), inputs[:, :-1]], axis=1)
+        # What is compared to NaN is false: no spikes in a step that has none before it.
+        change = self._single(inputs) - self._single(before)
         on, off = change >= self.threshold, change <= -self.threshold
         if self.off_spikes == "channels":
-            return self._as_spikes(ops.concatenate([on, off], axis=-1))
-        if self.off_spikes == "negative":
-            return self._as_spikes(on) - self._as_spikes(off)
-        return self._as_spikes(on)
+            spikes = self._as_spikes(ops.concatenate([on, off], axis=-1))
+        elif self.off_spikes == "negative":
+            spikes = self._as_spikes(on) - self._as_spikes(off)
+        else:
+            spikes = self._as_spikes(on)
+        return (spikes, inputs[:, -1]) if self.return_state else spikes
+
+    def compute_mask(self, inputs, mask=None):
+        return (mask, None) if self.return_state else mask
 
     def compute_output_shape(self, input_shape):
-        if self.off_spikes != "channels" or input_shape[-1] is None:
-            return tuple(input_shape)
-        return (*input_shape[:-1], 2 * input_shape[-1])
+        made = tuple(input_shape)
+        if self.off_spikes == "channels" and made[-1] is not None:
+            made = (*made[:-1], 2 * made[-1])
+        return (made, (made[0], *input_shape[2:])) if self.return_state else made
 
     def get_config(self):
-        names = ("threshold", "off_spikes", "initial")
+        names = ("threshold", "off_spikes", "initial", "return_state")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

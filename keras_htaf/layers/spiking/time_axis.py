@@ -63,14 +63,17 @@ class ReduceTime(keras.layers.Layer):
 
     Args:
         reduction: `"sum"`, `"mean"` (default), `"max"` or `"last"`.
+        return_state: Whether to give what a later call needs to go on, too. Default False.
         **kwargs: Of `keras.layers.Layer`.
 
     Call arguments:
         inputs: Shape (batch, time, ...).
+        initial_state: List of the tensors that an earlier call returned, for the steps before.
         mask: Shape (batch, time), true for the steps that count.
 
     Returns:
-        Shape (batch, ...).
+        Shape (batch, ...); with `return_state` a tuple of it and the state: the value so far, and
+        for `"mean"` and `"last"` the number of steps, shape (batch,).
 
     Raises:
         ValueError: If the reduction is unknown, or the inputs have no time axis.
@@ -81,50 +84,78 @@ class ReduceTime(keras.layers.Layer):
     [2.0, 1.0]
     """
 
-    def __init__(self, reduction: str = "mean", **kwargs):
+    def __init__(self, reduction: str = "mean", return_state: bool = False, **kwargs):
         super().__init__(**kwargs)
         if reduction not in _REDUCTIONS:
             raise ValueError(f"Received reduction={reduction!r}. Expected one of {_REDUCTIONS}.")
         self.reduction = reduction
+        self.return_state = return_state
         self.supports_masking = True
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """What the tensors of the state are, in their order."""
+        return ("value", "steps") if self.reduction in ("mean", "last") else ("value",)
+
+    def first_state(self, like) -> tuple:
+        """The state before the first step, for values of the shape of `like`."""
+        start = -float("inf") if self.reduction == "max" else 0.0
+        value = ops.full_like(like, start)
+        return (value, ops.zeros(ops.shape(like)[:1], value.dtype))[: len(self.state_names)]
 
     def build(self, input_shape):
         check_time(self, input_shape)
 
-    def call(self, inputs, mask=None):
+    def call(self, inputs, initial_state=None, mask=None):
+        value, steps = self._reduced(inputs, mask)
+        if initial_state is not None:
+            value, steps = self._joined(initial_state, value, steps)
+        state = (value, steps)[: len(self.state_names)]
+        if self.reduction == "mean":
+            value = value / ops.maximum(_beside(steps, value), 1)
+        elif self.reduction == "max":
+            value = ops.where(value == -float("inf"), ops.zeros_like(value), value)
+        return (value, *state) if self.return_state else value
+
+    def _reduced(self, x, mask):
+        """What the steps of `x` alone come to, a mean before its division, and how many count."""
         if mask is None:
-            return _PLAIN[self.reduction](inputs)
+            mask = ops.ones(ops.shape(x)[:2], "bool")
         mask = ops.cast(mask, "bool")
-        broad = ops.reshape(mask, (*ops.shape(mask), *(1,) * (len(inputs.shape) - 2)))
-        any_step = ops.any(broad, axis=1)
-        if self.reduction == "max":
-            least = ops.cast(-float("inf"), inputs.dtype)
-            largest = ops.max(ops.where(broad, inputs, least), axis=1)
-            return ops.where(any_step, largest, ops.zeros_like(largest))
+        steps = ops.sum(ops.cast(mask, x.dtype), axis=1)
         if self.reduction == "last":  # the only valid step that has none after it
-            later = ops.cumsum(ops.cast(broad, "int32"), axis=1)
-            broad = ops.logical_and(broad, later == ops.max(later, axis=1, keepdims=True))
-        total = ops.sum(ops.where(broad, inputs, ops.zeros_like(inputs)), axis=1)
-        if self.reduction != "mean":
-            return total
-        return total / ops.maximum(ops.sum(ops.cast(broad, total.dtype), axis=1), 1)
+            so_far = ops.cumsum(ops.cast(mask, "int32"), axis=1)
+            mask = ops.logical_and(mask, so_far == ops.max(so_far, axis=1, keepdims=True))
+        mask = ops.reshape(mask, (*ops.shape(mask), *(1,) * (len(x.shape) - 2)))
+        if self.reduction == "max":
+            return ops.max(ops.where(mask, x, ops.full_like(x, -float("inf"))), axis=1), steps
+        return ops.sum(ops.where(mask, x, ops.zeros_like(x)), axis=1), steps
+
+    def _joined(self, before, value, steps):
+        total = before[1] + steps if len(self.state_names) == 2 else steps
+        if self.reduction == "max":
+            return ops.maximum(before[0], value), total
+        if self.reduction == "last":
+            return ops.where(_beside(steps, value) > 0, value, before[0]), total
+        return before[0] + value, total
 
     def compute_mask(self, inputs, mask=None):
         return None
 
     def compute_output_shape(self, input_shape):
-        return (input_shape[0], *input_shape[2:])
+        value = (input_shape[0], *input_shape[2:])
+        if not self.return_state:
+            return value
+        return (value, *(value, (input_shape[0],))[: len(self.state_names)])
 
     def get_config(self):
-        return {**super().get_config(), "reduction": self.reduction}
+        config = {"reduction": self.reduction, "return_state": self.return_state}
+        return {**super().get_config(), **config}
 
 
-_PLAIN = {
-    "sum": lambda x: ops.sum(x, axis=1),
-    "mean": lambda x: ops.mean(x, axis=1),
-    "max": lambda x: ops.max(x, axis=1),
-    "last": lambda x: x[:, -1],
-}
+def _beside(steps, value):
+    """A number for each sample, in a shape that broadcasts to `value`."""
+    return ops.reshape(steps, (-1, *(1,) * (len(value.shape) - 1)))
 
 
 def repeated(x, num_steps: int):
