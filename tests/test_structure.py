@@ -18,7 +18,7 @@ ORDER = [
     {"backend"},
     {"surrogates"},
     {"ops", "constraints"},
-    {"quantizers", "initializers"},
+    {"quantizers", "initializers", "neurons"},
     {"layers"},
     {"hardening", "regularizers", "losses", "metrics", "files", "datasets", "optimizers"},
     {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"},

@@ -117,5 +117,15 @@ def _step_jvp(surrogate, forward, gain, primals, tangents):
     return forward(x, sharpness), (slope * tangents[0].astype(slope.dtype)).astype(x.dtype)
 
 
+def scan(step, inputs, state, parameters, training=True):
+    def turn(state, inputs):
+        y, state = step(inputs, state, parameters)
+        return state, y
+
+    inputs = {name: jnp.moveaxis(x, 1, 0) for name, x in inputs.items()}
+    state, outputs = jax.lax.scan(turn, state, inputs)
+    return tuple(jnp.moveaxis(y, 0, 1) for y in outputs), state
+
+
 def gradients(loss, tensors):
     return list(jax.grad(loss, argnums=tuple(range(len(tensors))))(*tensors))
