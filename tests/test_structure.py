@@ -23,7 +23,7 @@ ORDER = [
     {"hardening", "regularizers", "losses", "metrics", "files", "datasets", "optimizers"},
     {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"},
     {"diagnosis"},
-    {"export"},
+    {"exchange", "export"},
     {"cli"},
 ]
 """A room imports rooms of the lines above its own only."""
