@@ -18,6 +18,7 @@ quietly = pytest.mark.filterwarnings("ignore:NIR has no place")
 
 @pytest.fixture
 def rng():
+    keras.utils.set_random_seed(5)  # of the layers' weights
     return np.random.default_rng(11)
 
 
@@ -69,8 +70,11 @@ RESETS = [
 
 
 @quietly
-@pytest.mark.parametrize("kind", [LIF, CubaLIF])
-@pytest.mark.parametrize("options", RESETS, ids=str)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(LIF, options) for options in RESETS] + [(CubaLIF, RESETS[i]) for i in (0, 2, 5, 8, 12)],
+    ids=lambda value: value.__name__ if isinstance(value, type) else str(value),
+)
 def test_neurons_come_back(kind, options, rng, tmp_path):
     if options.get("recurrent") == "biased":
         options = {**options, "recurrent": kl.Dense(4, bias_initializer="ones")}
