@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_htaf.costs.graph import nodes
 from keras_htaf.exchange import maps, units
 from keras_htaf.exchange.maps import Order
 from keras_htaf.exchange.package import require_nir
@@ -124,7 +125,7 @@ class _Writer:
     def follow(self, model, inputs: list[_Signal]) -> list[_Signal]:
         """The signals of the model's outputs, given those of its inputs."""
         known = {id(t): signal for t, signal in zip(model.inputs, inputs, strict=True)}
-        order = _in_order(model.outputs)
+        order = nodes(model.outputs)
         uses = Counter(id(t) for node in order for t in node.input_tensors)
         uses.update(id(t) for t in model.outputs)
         for node in order:
@@ -338,23 +339,3 @@ def _check_channels_last(layer) -> None:
 
 def _numpy(variable) -> np.ndarray:
     return keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))
-
-
-def _in_order(outputs) -> list:
-    """The nodes that the outputs are computed by, each after those it needs."""
-    order, seen = [], set()
-    pending = [(_node(tensor), False) for tensor in reversed(outputs)]
-    while pending:
-        node, ready = pending.pop()
-        if ready:
-            order.append(node)
-        elif id(node) not in seen:
-            seen.add(id(node))
-            pending.append((node, True))
-            pending += [(_node(tensor), False) for tensor in reversed(node.input_tensors)]
-    return order
-
-
-def _node(tensor):
-    operation, index, _ = tensor._keras_history
-    return operation._inbound_nodes[index]
