@@ -11,9 +11,10 @@ that maps a potential's distance from the threshold to a spike. The layers of
 
 >>> from keras_htaf.ops import heaviside
 >>> constants = {"decay": 0.5, "threshold": 1.0}
->>> spike, state = LIF().step(np.array([0.9, 1.5]), (np.array([0.4, 0.4]),), constants, heaviside)
->>> [float(s) for s in spike], [round(float(v), 2) for v in state[0]]
-([1.0, 1.0], [0.1, 0.7])
+>>> x, rest = keras.ops.convert_to_tensor([0.9, 1.5]), keras.ops.zeros(2)
+>>> spikes, (potential,) = LIF().step(x, (rest,), constants, heaviside)
+>>> [float(s) for s in spikes], [round(float(v), 2) for v in potential]
+([0.0, 1.0], [0.9, 0.5])
 """
 
 from keras_htaf.neurons.adaptive import ALIF

@@ -68,8 +68,8 @@ class ALIF(_ALIF, OverTime):
 
     Example:
 
-    >>> [int(s) for s in ALIF(adaptation_decay=0.5)(np.ones((1, 9, 1)))[0, :, 0]]
-    [0, 1, 0, 1, 0, 1, 0, 0, 1]
+    >>> [int(s) for s in ALIF()(np.full((1, 9, 1), 0.6))[0, :, 0]]
+    [0, 1, 0, 1, 0, 1, 0, 1, 0]
 
     Reference: Bellec et al. (2018), arXiv:1803.09574.
     """

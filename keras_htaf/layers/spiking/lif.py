@@ -101,7 +101,7 @@ class LIF(_LIF, OverTime):
 
     >>> current = np.array([[0.5, 0.8, 0.3, 1.2, 0.0, 0.9]])
     >>> [int(s) for s in LIF(decay=0.9)(current[..., None])[0, :, 0]]
-    [0, 1, 0, 1, 0, 0]
+    [0, 1, 0, 1, 0, 1]
     """
 
 
@@ -157,7 +157,7 @@ class IF(_IF, OverTime):
     Example:
 
     >>> [int(s) for s in IF()(np.full((1, 6, 1), 0.4))[0, :, 0]]
-    [0, 0, 1, 0, 1, 0]
+    [0, 0, 1, 0, 0, 1]
     """
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import keras
 from keras import ops
 
 from keras_htaf import backend
 from keras_htaf.layers.spiking.neuron import NeuronLayer
 from keras_htaf.layers.spiking.time_axis import check_time
+from keras_htaf.quantizers import Step
 
 
 class OverTime(NeuronLayer):
@@ -41,6 +44,7 @@ class OverTime(NeuronLayer):
         self.stateful = stateful
         self.go_backwards = go_backwards
         self._kept = []
+        self._steps = {}
 
     def build(self, input_shape):
         check_time(self, input_shape)
@@ -94,23 +98,27 @@ class OverTime(NeuronLayer):
 
     def _scan(self, inputs, state, parameters, training, looks=False):
         """The outputs, if `looks` with the distances from the threshold, and the last state."""
+        # One function for equal runs: JAX compiles an eager loop once for each function.
+        modes = tuple(s.forward_mode for s in self._flatten_layers() if isinstance(s, Step))
+        key = (bool(training), looks, modes)
+        if key not in self._steps:
+            self._steps[key] = partial(self._step, training=bool(training), looks=looks)
+        return backend.scan(self._steps[key], inputs, state, parameters, bool(training))
 
-        def step(inputs, state, parameters):
-            seen = []
+    def _step(self, inputs, state, parameters, training, looks):
+        seen = []
 
-            def spike(distance):
-                seen.append(distance + inputs["shift"] if "shift" in inputs else distance)
-                return self.spike.pure_call(seen[-1], *parameters["spike"], bool(training))
+        def spike(distance):
+            seen.append(distance + inputs["shift"] if "shift" in inputs else distance)
+            return self.spike.pure_call(seen[-1], *parameters["spike"], training)
 
-            y, after = self.turn(inputs["x"], state, parameters, spike)
-            if "mask" in inputs:
-                on = ops.reshape(inputs["mask"], (-1,) + (1,) * (len(y.shape) - 1))
-                y = ops.where(on, y, ops.zeros_like(y))
-                after = [ops.where(on, *pair) for pair in zip(after, state, strict=True)]
-            y = self.in_compute_dtype(y)
-            return ((y, seen[-1]) if looks else (y,)), tuple(after)
-
-        return backend.scan(step, inputs, state, parameters, bool(training))
+        y, after = self.turn(inputs["x"], state, parameters, spike)
+        if "mask" in inputs:
+            on = ops.reshape(inputs["mask"], (-1,) + (1,) * (len(y.shape) - 1))
+            y = ops.where(on, y, ops.zeros_like(y))
+            after = [ops.where(on, *pair) for pair in zip(after, state, strict=True)]
+        y = self.in_compute_dtype(y)
+        return ((y, seen[-1]) if looks else (y,)), tuple(after)
 
     def _watched(self, inputs, state, parameters, training):
         """A run whose spike is looked at (`Step.tapped`): taps see all steps at once.
