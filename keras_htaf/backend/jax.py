@@ -191,7 +191,9 @@ def _scan_backward(step, kept, upstream):
     empty = tuple(jnp.empty_like(x) for x in floats.values())
     zeros = jax.tree.map(jnp.zeros_like, parameters)
     found, g_state, g_parameters = jax.lax.fori_loop(0, length, turn, (empty, g_last, zeros))
-    none = {name: np.zeros(x.shape, jax.dtypes.float0) for name, x in inputs.items()}
+    # Only where there is none, since an exported program does not know the shapes.
+    others = [(name, x.shape) for name, x in inputs.items() if name not in floats]
+    none = {name: np.zeros(shape, jax.dtypes.float0) for name, shape in others}
     return {**none, **dict(zip(floats, found, strict=True))}, g_state, g_parameters
 
 

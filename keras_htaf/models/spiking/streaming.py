@@ -46,8 +46,8 @@ def streaming(model: keras.Model, chunk: int = 1) -> keras.Model:
         A new functional model with the same weights, not compiled. Its inputs are a list: those of
         the model, with `chunk` steps where they have a time axis, then the states; its outputs are
         a list of the outputs and the states. `initial_state` gives states to begin with; call the
-        model with x as a tensor beside them. Inputs of states are named after their layers,
-        "layer1_spikes_potential".
+        model with x as a tensor beside them. Inputs of states are named after their layers, such
+        as "layer1_spikes_potential"; those that come out are in the same order.
 
     Raises:
         ValueError: If a layer needs the whole sequence, or keeps its state by itself.
@@ -168,11 +168,7 @@ class _Stream:
         ]
         outputs, *after = layer(x, initial_state=before, **options)
         self.before += before
-        # Named, since that is what an exported program calls its results.
-        self.after += [
-            stock.Identity(name=f"{name}_next", dtype=state.dtype)(state)
-            for name, state in zip(names, after, strict=True)
-        ]
+        self.after += after
         return outputs
 
     def _check(self, operation):
