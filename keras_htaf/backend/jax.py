@@ -171,7 +171,7 @@ def _scan_forward(step, inputs, state, parameters):
 def _scan_backward(step, kept, upstream):
     inputs, history, parameters = kept
     g_outputs, g_last = upstream
-    length = len(history[0])
+    length = history[0].shape[0]
     floats = {name: x for name, x in inputs.items() if jnp.issubdtype(x.dtype, jnp.floating)}
 
     def turn(i, loop):

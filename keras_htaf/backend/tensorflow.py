@@ -258,10 +258,8 @@ def _backward_loop(step, nest, history, upstream, last):
     )
     found = dict(zip(floats, map(_sequence, g_inputs), strict=True))
     g_numbers = iter(g_numbers)
-    of_parameters = [
-        next(g_numbers) if p.dtype.is_floating else None for p in tree.flatten(parameters)
-    ]
-    return [*(found.get(name) for name in inputs), *g_state, *of_parameters]
+    flat = [next(g_numbers) if p.dtype.is_floating else None for p in tree.flatten(parameters)]
+    return [*tree.flatten({name: found.get(name) for name in inputs}), *g_state, *flat]
 
 
 def gradients(loss, tensors):
