@@ -2,11 +2,12 @@
 
 import sys
 
+import keras
 import numpy as np
 import pytest
 from support import tensor
 
-from keras_htaf import pictures
+from keras_htaf import layers, pictures
 
 pytest.importorskip("matplotlib")
 
@@ -62,6 +63,22 @@ def test_membrane_draws_curves_thresholds_and_spikes(tmp_path, rng):
         ).tolist()
     assert figure.get_supylabel() == "membrane potential (mV)"
     assert len(pictures.membrane(v).axes) == 8
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_trace_is_the_trajectory(late):
+    x = np.array([0.5, 0.8, 0.3, 1.2, 0.0, 0.9])[None, :, None]
+    v, s = pictures.trace(layers.LIF(0.9, reset_next_step=late), tensor(x))
+    expected = [0.5, 1.25, 0.425, 1.5825, 0.42425, 1.281825]
+    if not late:
+        expected = [0.5, 1.25, 0.525, 1.6725, 0.60525, 1.444725]
+    np.testing.assert_allclose(v[0, :, 0], expected, rtol=1e-6)
+    np.testing.assert_array_equal(s[0, :, 0], [0, 1, 0, 1, 0, 1])
+    v, s = pictures.trace(layers.LI(0.5), np.ones((1, 3, 2)))
+    np.testing.assert_allclose(v[0, :, 1], [1, 1.5, 1.75])
+    assert s is None
+    with pytest.raises(ValueError, match="Received Dense"):
+        pictures.trace(keras.layers.Dense(2), x)
 
 
 def test_rates_over_epochs(tmp_path):
