@@ -18,18 +18,21 @@ ORDER = [
     {"backend"},
     {"surrogates"},
     {"ops", "constraints"},
-    {"quantizers", "initializers"},
+    {"quantizers", "initializers", "neurons"},
     {"layers"},
-    {"hardening", "regularizers", "losses", "files", "datasets", "optimizers"},
-    {"callbacks", "calibration", "costs", "distillation", "models", "saving"},
+    {"hardening", "regularizers", "losses", "metrics", "files", "datasets", "optimizers"},
+    {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"},
     {"diagnosis"},
-    {"export"},
+    {"exchange", "export"},
     {"cli"},
 ]
 """A room imports rooms of the lines above its own only."""
 
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
-LAZY = {"matplotlib", "numba", "tensorflow_datasets", "sklearn", "typer", "rich", "onnx"}
+LAZY = {
+    *("matplotlib", "numba", "tensorflow_datasets", "sklearn", "typer", "rich", "onnx"),
+    *("tonic", "nir", "snntorch"),
+}
 
 
 def room(path: Path) -> str:

@@ -9,6 +9,9 @@ This package is the only place that imports tensorflow, jax or torch, and it imp
     step(x, sharpness, surrogate, forward, gain, scale=1)
                                     exactly forward(x, sharpness); backwards
                                     gain * surrogate.derivative(x / scale, sharpness) / scale
+    scan(step, inputs, state, parameters, training=True)
+                                    a loop over time: step(inputs, state, parameters) gives
+                                    (outputs, state)
     gradients(loss, tensors)        the gradients of the number loss(*tensors), evaluated eagerly
     eager_scope()                   a context in which variables have values, even while a training
                                     step is being compiled
@@ -27,6 +30,7 @@ if _name == "tensorflow":
         htaf,
         htaf_inference,
         htaf_slope,
+        scan,
         step,
     )
 elif _name == "jax":
@@ -36,6 +40,7 @@ elif _name == "jax":
         htaf,
         htaf_inference,
         htaf_slope,
+        scan,
         step,
     )
 elif _name == "torch":
@@ -45,6 +50,7 @@ elif _name == "torch":
         htaf,
         htaf_inference,
         htaf_slope,
+        scan,
         step,
     )
 else:
@@ -54,7 +60,8 @@ else:
         htaf,
         htaf_inference,
         htaf_slope,
+        scan,
         step,
     )
 
-__all__ = ["eager_scope", "gradients", "htaf", "htaf_inference", "htaf_slope", "step"]
+__all__ = ["eager_scope", "gradients", "htaf", "htaf_inference", "htaf_slope", "scan", "step"]

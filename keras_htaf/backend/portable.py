@@ -52,6 +52,29 @@ def step(x, sharpness, surrogate, forward, gain, scale=1.0):
     return ops.stop_gradient(forward(x, sharpness)) + passed
 
 
+def scan(step, inputs, state, parameters, training=True):
+    """A loop over the second axis of `inputs`, turn by turn.
+
+    Args:
+        step: Function of (inputs of a turn, state, parameters) that gives (outputs, state). It
+            depends on no other tensor that wants a gradient.
+        inputs: Dict of tensors (batch, time, ...).
+        state: Tuple of tensors; `step` keeps their shapes and dtypes.
+        parameters: Any nest of tensors.
+        training: Whether it is part of a training step, and gradients will be asked for. It
+            selects how the numbers are computed, and not what they are.
+
+    Returns:
+        `(outputs, state)`: the tuple of outputs, each (batch, time, ...), and the last state.
+    """
+    turns = zip(*(ops.unstack(x, axis=1) for x in inputs.values()), strict=True)
+    outputs = []
+    for turn in turns:
+        y, state = step(dict(zip(inputs, turn, strict=True)), state, parameters)
+        outputs.append(y)
+    return tuple(ops.stack(ys, axis=1) for ys in zip(*outputs, strict=True)), state
+
+
 def gradients(loss, tensors):
     """`keras.ops` cannot differentiate, so this has no portable form."""
     raise NotImplementedError(

@@ -11,6 +11,8 @@ import contextlib
 
 import torch
 
+from keras_htaf.backend.portable import scan  # noqa: F401
+
 eager_scope = contextlib.nullcontext
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.default  # (g, y) -> g * y * (1 - y)

@@ -1,4 +1,4 @@
-"""Images with labels: an embedded default, TensorFlow Datasets, and the user's own arrays."""
+"""Images with labels (embedded digits, TensorFlow Datasets, own arrays), and event recordings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from keras_htaf.datasets import arrays, digits, tfds
 from keras_htaf.datasets.batches import Batches
 from keras_htaf.datasets.checks import check_images, check_labels
 from keras_htaf.datasets.dataset import Dataset
+from keras_htaf.datasets.events import load_events
+from keras_htaf.datasets.frames import event_frames
 from keras_htaf.datasets.preprocessing import Preprocessing
 from keras_htaf.datasets.split import Split
 
@@ -18,7 +20,9 @@ __all__ = [
     "Split",
     "check_images",
     "check_labels",
+    "event_frames",
     "load",
+    "load_events",
 ]
 
 
