@@ -23,13 +23,14 @@ ORDER = [
     {"hardening", "regularizers", "losses", "files", "datasets", "optimizers"},
     {"callbacks", "calibration", "costs", "distillation", "models", "saving"},
     {"diagnosis"},
+    {"interpret"},
     {"export"},
     {"cli"},
 ]
 """A room imports rooms of the lines above its own only."""
 
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
-LAZY = {"matplotlib", "numba", "tensorflow_datasets", "sklearn", "typer", "rich", "onnx"}
+LAZY = {"matplotlib", "numba", "tensorflow_datasets", "sklearn", "scipy", "typer", "rich", "onnx"}
 
 
 def room(path: Path) -> str:
