@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import keras
 import numpy as np
 
-from keras_htaf.interpret.codes import Codes
-from keras_htaf.interpret.collection import collect
+from keras_htaf.interpret.certified import Certified, certify
+from keras_htaf.interpret.classes import ClassView, class_view
+from keras_htaf.interpret.code import CodeQuality, code_quality
+from keras_htaf.interpret.codes import Codes, check_positive, names_of
+from keras_htaf.interpret.collection import Collector
+from keras_htaf.interpret.explanations import Explanation, explain, sample_number
+from keras_htaf.interpret.flips import flip_radii
+from keras_htaf.interpret.health import Health, health
+from keras_htaf.interpret.purity import Purity, as_attributes, purity
+from keras_htaf.interpret.stability import Change, Match, Stability, change_of, compare, match
+from keras_htaf.interpret.summary import text
 
 
 def analyze(
@@ -18,9 +28,9 @@ def analyze(
     y,
     concept_names: Sequence[str] | None = None,
     attributes=None,
+    *,
     attribute_names: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
-    *,
     concepts: str = "concepts",
     head: str = "head",
     batch_size: int = 256,
@@ -30,13 +40,13 @@ def analyze(
     The model is run once; all else is exact arithmetic on the bits it gave, done when asked for.
 
     Args:
-        model: A model whose features are bits, read by a linear head: see `collect`. Smooth or
-            hardened makes no difference.
+        model: A model whose features are bits, read by a linear head: see
+            `keras_htaf.interpret.collect`. Smooth or hardened makes no difference.
         x: Images, an array whose first axis is the batch; best those that the model was not
             trained on.
         y: Labels, integers (n,) or one-hot.
         concept_names: Default "bit 0", "bit 1", ...
-        attributes: What is known to be on the images, (n, a) of 0 and 1, to compare bits with.
+        attributes: What is known to be on the images, (n, a) of 0 and 1, to compare the bits with.
         attribute_names: Default "attribute 0", ...
         class_names: Default "0", "1", ...
         concepts: Name of the step layer. Default "concepts".
@@ -55,29 +65,149 @@ def analyze(
     >>> model = keras_htaf.models.icbm(num_concepts=6, num_classes=3, input_shape=(8, 8, 1))
     >>> x = np.random.default_rng(0).normal(size=(20, 8, 8, 1))
     >>> analysis = analyze(model, x, np.arange(20) % 3)
-    >>> analysis.codes.bits.shape
-    (20, 6)
+    >>> analysis.health.usage.shape, analysis.code.samples
+    ((6,), 20)
+    >>> np.allclose(analysis.explain(4).contributions.sum(axis=0) + analysis.explain(4).expected,
+    ...     analysis.codes.logits[4])
+    True
     """
-    codes = collect(
-        model,
-        x,
-        y,
-        class_names=class_names,
-        concept_names=concept_names,
-        concepts=concepts,
-        head=head,
-        batch_size=batch_size,
-    )
-    codes.needed("labels")
-    return ConceptAnalysis(codes, model, np.asarray(x))
+    if y is None:
+        raise ValueError("Received y=None. Expected labels: an analysis is about the classes.")
+    x = np.asarray(x)
+    if attributes is not None:
+        attributes = as_attributes(attributes, len(x))
+    elif attribute_names is not None:
+        raise ValueError("Received attribute_names without attributes. Give both or neither.")
+    names = {"class_names": class_names, "concept_names": concept_names}
+    run = Collector(model, concepts=concepts, head=head, batch_size=batch_size, **names)
+    return ConceptAnalysis(run(x, y), model, x, attributes, attribute_names, run)
 
 
 @dataclass(frozen=True, eq=False)
 class ConceptAnalysis:
-    """The bits of a data set, and what can be said of them; `analyze` makes it."""
+    """The bits of a data set, and what can be said of them; `analyze` makes it.
+
+    `ConceptAnalysis(codes)`, with codes from anywhere, does all that needs no model.
+    """
 
     codes: Codes
     model: keras.Model | None = None
-    """The model as it was given; None if only its codes are known."""
+    """As it was given."""
     x: np.ndarray | None = None
     """The images as they were given."""
+    attributes: np.ndarray | None = None
+    """Known attributes, (n, a) bool."""
+    attribute_names: Sequence[str] | None = None
+    run: Callable[..., Codes] | None = field(default=None, repr=False)
+    """From images (and labels) to codes of the same model."""
+
+    def __post_init__(self):
+        self.codes.needed("labels")
+        if self.attributes is not None:
+            count = self.attributes.shape[1]
+            names = names_of("attribute_names", self.attribute_names, "attribute ", count)
+            object.__setattr__(self, "attribute_names", names)
+
+    @cached_property
+    def health(self) -> Health:
+        """Use, ambiguity and redundancy of each bit."""
+        return health(self.codes)
+
+    @cached_property
+    def code(self) -> CodeQuality:
+        """What the code as a whole holds of the classes."""
+        return code_quality(self.codes)
+
+    @cached_property
+    def certified(self) -> Certified:
+        """Where smooth and exact bits provably decide alike."""
+        return certify(self.codes)
+
+    @cached_property
+    def classes(self) -> ClassView:
+        """What each bit says about the classes and does to them."""
+        return class_view(self.codes)
+
+    @cached_property
+    def flip_radii(self) -> np.ndarray:
+        """The fewest bit flips that change each decision, (n,); infinite where none can."""
+        return flip_radii(self.codes)
+
+    @cached_property
+    def purity(self) -> Purity:
+        """Bits against the known attributes.
+
+        Raises:
+            ValueError: If no attributes were given.
+        """
+        if self.attributes is None:
+            raise ValueError("No attributes are known. Give them: analyze(..., attributes=...).")
+        return purity(
+            self.codes.bits, self.attributes, self.attribute_names, self.codes.concept_names
+        )
+
+    def completeness(self, reference: float) -> float | None:
+        """How much of what a reference of that accuracy, such as a dense twin, knows beyond chance
+        the bits keep; None if it is no better than chance. See `CodeQuality.completeness`."""
+        return code_quality(self.codes, reference).completeness
+
+    def stability(
+        self, change: float | str | Change, samples: int | None = None, seed: int = 0
+    ) -> Stability:
+        """What a change to the images does to bits and decisions.
+
+        Args:
+            change: A number: noise of that standard deviation. Or `"shift"`, `"shift_flip"`, or a
+                function of images and a numpy Generator.
+            samples: Look at that many, drawn at random. Default: all.
+            seed: Of the draw and the change. Default 0.
+        """
+        self._needs("run", "changing images")
+        change, rng = change_of(change), np.random.default_rng(seed)
+        rows = np.arange(len(self.codes))
+        if samples is not None:
+            check_positive(samples=samples)
+            rows = np.sort(rng.permutation(len(rows))[:samples])
+        changed = change(self.x[rows].astype("float32"), rng)
+        if np.shape(changed) != self.x[rows].shape:
+            raise ValueError(
+                f"The change made images of shape {np.shape(changed)} from {self.x[rows].shape}. "
+                "Expected the same shape."
+            )
+        return compare(self.codes.rows(rows), self.run(changed))
+
+    def match(self, other: ConceptAnalysis) -> Match:
+        """Pairs these bits with those of another model, analysed on the same images."""
+        return match(self.codes.bits, other.codes.bits)
+
+    def explain(
+        self, image: int | np.ndarray, neighbours: int = 5, nodes: int = 2000
+    ) -> Explanation:
+        """The exact explanation of one decision.
+
+        Args:
+            image: The number of an analysed image, or an image, (h, w, c) or (1, h, w, c).
+            neighbours: How many similar samples. Default 5.
+            nodes: Of the search for a smallest sufficient set. Default 2000.
+        """
+        if np.ndim(image) == 0:
+            sample = sample_number(self.codes, image)
+        else:
+            self._needs("run", "explaining an image rather than a number")
+            image = np.asarray(image)
+            image = image[None] if image.ndim == self.x.ndim - 1 else image
+            if image.shape != (1, *self.x.shape[1:]):
+                raise ValueError(
+                    f"Received an image of shape {image.shape}. Expected one of shape "
+                    f"{self.x.shape[1:]}, or the number of an analysed one."
+                )
+            sample = self.run(image).bits[0]
+        return explain(self.codes, sample, neighbours=neighbours, nodes=nodes)
+
+    def summary(self) -> str:
+        """A verdict, the numbers it stands on, and warnings, as text."""
+        return text(self)
+
+    def _needs(self, name, what):
+        if getattr(self, name) is None:
+            raise ValueError(f"This analysis has no model; {what} needs one: use analyze(...).")

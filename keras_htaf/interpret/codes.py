@@ -68,7 +68,7 @@ class Codes:
             checked["labels"] = as_labels(self.labels, n, classes)
         defaults = {"class_names": ("", classes), "concept_names": ("bit ", m)}
         for name, (start, count) in defaults.items():
-            checked[name] = _names(name, getattr(self, name), start, count)
+            checked[name] = names_of(name, getattr(self, name), start, count)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -84,9 +84,19 @@ class Codes:
         return len(self.bias)
 
     @cached_property
+    def grid(self) -> float:
+        """Logits of bits are whole multiples of this power of 2."""
+        return _grid(self.weights, self.bias)
+
+    @cached_property
     def usage(self) -> np.ndarray:
         """Share p_j of the samples on which each bit is on, (m,)."""
         return self.bits.mean(axis=0)
+
+    @cached_property
+    def varies(self) -> np.ndarray:
+        """Which bits are neither never nor always on, (m,) bool."""
+        return self.bits.any(axis=0) & ~self.bits.all(axis=0)
 
     @cached_property
     def logits(self) -> np.ndarray:
@@ -157,17 +167,21 @@ def on_grid(weights, bias) -> tuple[np.ndarray, np.ndarray]:
             f"Received weights of shape {weights.shape} and a bias of shape {bias.shape}. Expected "
             "(bits, classes) and (classes,), with at least one bit and two classes."
         )
-    largest = max(np.abs(weights).max(), np.abs(bias).max())
-    if not 1e-200 < largest < 1e200:
-        if largest:
-            raise ValueError(
-                f"Received a head whose largest number is {largest:.3g}. Expected 1e-200 to 1e200, "
-                "or 0: rescale it."
-            )
-        return weights, bias
-    terms = 4 * (len(weights) + 1)
-    grid = 2.0 ** (np.frexp(largest)[1] + int(np.ceil(np.log2(terms))) - 53)
+    grid = _grid(weights, bias)
     return np.trunc(weights / grid) * grid, np.trunc(bias / grid) * grid
+
+
+def _grid(weights, bias) -> float:
+    largest = max(np.abs(weights).max(), np.abs(bias).max())
+    if not largest:
+        return 1.0
+    if not 1e-200 < largest < 1e200:
+        raise ValueError(
+            f"Received a head whose largest number is {largest:.3g}. Expected 1e-200 to 1e200, "
+            "or 0: rescale it."
+        )
+    digits = int(np.ceil(np.log2(4 * (len(weights) + 1))))
+    return 2.0 ** (int(np.frexp(largest)[1]) + digits - 53)
 
 
 def as_labels(labels, samples: int, classes: int) -> np.ndarray:
@@ -223,7 +237,8 @@ def _real(name, value, shape) -> np.ndarray:
     return array
 
 
-def _names(name, names, start, count) -> tuple[str, ...]:
+def names_of(name: str, names: Sequence[str] | None, start: str, count: int) -> tuple[str, ...]:
+    """`count` names, by default start + "0", ...; `name` is the argument's, for the error."""
     if names is None:
         return tuple(f"{start}{i}" for i in range(count))
     if isinstance(names, str) or len(names) != count:

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_htaf.hardening import step_layers, with_forward
 from keras_htaf.interpret.codes import Codes, check_positive
-from keras_htaf.layers import BinaryLayer
+from keras_htaf.layers import BinaryLayer, ConceptGroups
 from keras_htaf.quantizers import Step
 
 
@@ -38,7 +38,7 @@ def collect(
         x: Images, an array whose first axis is the batch.
         y: Labels, integers (n,) or one-hot; None (default) where they are not known.
         class_names: Default "0", "1", ...
-        concept_names: Default "bit 0", "bit 1", ...
+        concept_names: Default: those that `edit_concepts` saved with the model, else "bit 0", ...
         concepts: Name of the step layer. Default "concepts".
         head: Name of the head. Default "head".
         batch_size: Default 256.
@@ -57,21 +57,86 @@ def collect(
     >>> codes.bits.shape, codes.weights.shape
     ((4, 6), (6, 3))
     """
-    check_positive(batch_size=batch_size)
-    layers = _found(model, concepts, head)
-    x = _images(x)
-    soft = with_forward(model, "smooth")
-    z, smooth = _passed(soft, concepts, head, x, batch_size)
-    if len(step_layers(model)) > 1:  # then what the concepts receive is exact in the hard model
-        z, _ = _passed(with_forward(model, "hard"), concepts, head, x, batch_size)
-    weights, bias = _linear(layers[1])
-    bits = z > 0
-    if layers[0].rise == 2:
-        bits, smooth = z >= 0, (1 + smooth) / 2
-        weights, bias = 2 * weights, bias - weights.sum(axis=0)
-    if len(bias) == 1:
-        weights, bias = (np.concatenate([0 * a, a], axis=-1) for a in (weights, bias))
-    return Codes(bits, weights, bias, y, z, smooth, class_names, concept_names)
+    names = {"class_names": class_names, "concept_names": concept_names}
+    return Collector(model, concepts=concepts, head=head, batch_size=batch_size, **names)(x, y)
+
+
+class Collector:
+    """`collect` for one model as it is now, to be called with images, and labels if known.
+
+    It keeps copies of the model, so that calling it again builds and compiles nothing; training
+    that follows does not reach them. Arguments as for `collect`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        class_names: Sequence[str] | None = None,
+        concept_names: Sequence[str] | None = None,
+        concepts: str = "concepts",
+        head: str = "head",
+        batch_size: int = 256,
+    ):
+        check_positive(batch_size=batch_size)
+        step, dense = _found(model, concepts, head)
+        self.names = {"class_names": class_names, "concept_names": concept_names}
+        self.batch_size = batch_size
+        self.signs = step.rise == 2
+        self.weights, self.bias = _linear(dense)
+        if self.signs:
+            self.weights, self.bias = 2 * self.weights, self.bias - self.weights.sum(axis=0)
+        if len(self.bias) == 1:
+            pair = (np.concatenate([0 * a, a], axis=-1) for a in (self.weights, self.bias))
+            self.weights, self.bias = pair
+        self.soft = _probe(with_forward(model, "smooth"), concepts, head)
+        # With steps before the concepts, these receive something else in the hard model.
+        alone = len(step_layers(model)) == 1
+        self.hard = None if alone else _probe(with_forward(model, "hard"), concepts, head)
+
+    def __call__(self, x, y=None) -> Codes:
+        x = _images(x)
+        z, smooth = self._passed(self.soft, x)
+        if self.hard is not None:
+            z, _ = self._passed(self.hard, x)
+        bits = z >= 0 if self.signs else z > 0
+        smooth = (1 + smooth) / 2 if self.signs else smooth
+        return Codes(bits, self.weights, self.bias, y, z, smooth, **self.names)
+
+    def _passed(self, probe, x) -> tuple[np.ndarray, np.ndarray]:
+        """What the concept layer receives and gives, float32."""
+        z, smooth = (np.empty((len(x), len(self.weights)), "float32") for _ in range(2))
+        for begin in range(0, len(x), self.batch_size):
+            part = slice(begin, begin + self.batch_size)
+            images = x[part]
+            if images.dtype.kind == "f":
+                images = images.astype(keras.config.floatx(), copy=False)
+            received, given, read = (
+                np.asarray(a).astype("float32") for a in probe.predict_on_batch(images)
+            )
+            broken = ~np.isfinite(received.reshape(len(images), -1)).all(axis=1)
+            if broken.any():
+                raise ValueError(
+                    f"The concept logits of x[{begin + int(broken.argmax())}] are NaN or infinite. "
+                    "Expected finite images (keras_htaf.datasets.check_images finds what is not) "
+                    "and finite weights."
+                )
+            if given.shape != (len(images), z.shape[1]) or not np.allclose(given, read, atol=1e-5):
+                raise ValueError(
+                    f"The head of model {probe.name!r} does not read what its concept layer gives. "
+                    "Expected it right behind the bits (n, m); dropout and penalties may stand "
+                    "between them."
+                )
+            z[part], smooth[part] = received, given
+        return z, smooth
+
+
+def saved_names(model: keras.Model, concepts: str = "concepts") -> tuple[str, ...] | None:
+    """The concept names that `edit_concepts` saved with a model; None where there are none."""
+    for layer in model.layers:
+        if isinstance(layer, ConceptGroups) and layer.output is model.get_layer(concepts).input:
+            return tuple(layer.names)
+    return None
 
 
 def _found(model, concepts, head):
@@ -118,42 +183,11 @@ def _images(x) -> np.ndarray:
     return x
 
 
-def _passed(twin, concepts, head, x, batch_size) -> tuple[np.ndarray, np.ndarray]:
-    """What the concept layer receives and gives, float32."""
-    probe = _probe(twin, concepts, head)
-    z = smooth = None
-    for begin in range(0, len(x), batch_size):
-        part = slice(begin, begin + batch_size)
-        images = x[part]
-        if images.dtype.kind == "f":
-            images = images.astype(keras.config.floatx(), copy=False)
-        received, given, read = (
-            np.asarray(a).astype("float32") for a in probe.predict_on_batch(images)
-        )
-        broken = ~np.isfinite(received).all(axis=-1)
-        if broken.any():
-            raise ValueError(
-                f"The concept logits of x[{begin + int(broken.argmax())}] are NaN or infinite. "
-                "Expected finite images (keras_htaf.datasets.check_images finds what is not) and "
-                "finite weights."
-            )
-        if given.ndim != 2 or given.shape != read.shape or not np.allclose(given, read, atol=1e-5):
-            raise ValueError(
-                f"Layer {head!r} of model {twin.name!r} does not read what layer {concepts!r} "
-                "gives. Expected the head right behind the bits (n, m); dropout and penalties "
-                "may stand between them."
-            )
-        if z is None:
-            z, smooth = (np.empty((len(x), given.shape[1]), "float32") for _ in range(2))
-        z[part], smooth[part] = received, given
-    return z, smooth
-
-
 def _probe(twin, concepts, head) -> keras.Model:
     try:
         step = twin.get_layer(concepts)
         outputs = [step.input, step.output, twin.get_layer(head).input]
-        return keras.Model(twin.input, outputs)
+        return keras.Model(twin.input, outputs, name=twin.name)
     except (ValueError, AttributeError) as error:
         raise ValueError(
             f"Model {twin.name!r} is not a functional or sequential model, so that the input of "
