@@ -80,6 +80,8 @@ class Collector:
     ):
         check_positive(batch_size=batch_size)
         step, dense = _found(model, concepts, head)
+        if concept_names is None:
+            concept_names = saved_names(model, concepts)
         self.names = {"class_names": class_names, "concept_names": concept_names}
         self.batch_size = batch_size
         self.signs = step.rise == 2
@@ -159,14 +161,14 @@ def _found(model, concepts, head):
     if not isinstance(step, Step):
         kind = type(step).__name__
         raise ValueError(
-            f"Layer {concepts!r} of model {model.name!r} is a {kind}, which gives no bits. {advice}"
+            f"Layer {concepts!r} of model {model.name!r} is of type {kind}, which gives no bits. {advice}"
         )
     linear = isinstance(dense, keras.layers.Dense) and not isinstance(dense, BinaryLayer)
     activation = getattr(getattr(dense, "activation", None), "__name__", "another")
     # The largest logit stays the largest under a softmax or sigmoid.
     if not linear or activation not in ("linear", "softmax", "sigmoid"):
         raise ValueError(
-            f"Layer {head!r} of model {model.name!r} is a {type(dense).__name__} with activation "
+            f"Layer {head!r} of model {model.name!r} is of type {type(dense).__name__} with activation "
             f"{activation!r}. Expected a keras.layers.Dense without activation, or with softmax or "
             "sigmoid."
         )
@@ -187,7 +189,7 @@ def _probe(twin, concepts, head) -> keras.Model:
     try:
         step = twin.get_layer(concepts)
         outputs = [step.input, step.output, twin.get_layer(head).input]
-        return keras.Model(twin.input, outputs, name=twin.name)
+        return keras.Model(twin.inputs, outputs, name=twin.name)
     except (ValueError, AttributeError) as error:
         raise ValueError(
             f"Model {twin.name!r} is not a functional or sequential model, so that the input of "
