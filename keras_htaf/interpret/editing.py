@@ -81,7 +81,7 @@ def edit_concepts(
     new_step = type(step).from_config(step.get_config())
     new_head = keras.layers.Dense.from_config(dense.get_config())
     z = ConceptGroups(groups, at_least, names, name=name)(step.input)
-    edited = keras.Model(hard.input, new_head(new_step(z)), name=model.name)
+    edited = keras.Model(hard.inputs[0], new_head(new_step(z)), name=model.name)
     new_step.set_weights(
         [
             old if old.shape == tuple(new.shape) else old[..., [g[0] for g in groups]]

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from support import dtype_of, gradient, to_numpy
+from support import dtype_of, gradient, tensor, to_numpy
 
 from keras_htaf.layers import ConceptGroups
 
@@ -24,7 +24,7 @@ def test_at_least():
 
 
 def test_gradient_goes_to_the_one_that_is_taken():
-    z = np.array([[1.0, 3.0, 2.0, -1.0]], "float32")
+    z = tensor([[1.0, 3.0, 2.0, -1.0]])
     layer = ConceptGroups([[0, 1, 2], [3]], [2, 1])
     layer.build(z.shape)
     np.testing.assert_array_equal(gradient(layer, z), [[0, 0, 1, 1]])
