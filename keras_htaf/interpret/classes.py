@@ -12,6 +12,8 @@ from keras_htaf.interpret.codes import Codes
 from keras_htaf.interpret.correlation import entropy
 from keras_htaf.interpret.results import Result, table
 
+_ROWS_AT_ONCE = 4096
+
 
 @dataclass(frozen=True, eq=False)
 class Contrast(Result):
@@ -149,19 +151,20 @@ def class_number(which: int | str, names: Sequence[str]) -> int:
 
 def _interventions(codes) -> tuple[np.ndarray, np.ndarray]:
     """Effect (K, m) and flip rate (m,). Each bit is flipped where it is; the rest is as it was."""
-    logits = np.ascontiguousarray(codes.logits.T)
-    as_it_is = _probabilities(logits)
-    effect = np.empty((codes.num_classes, codes.num_bits))
-    flip_rate = np.empty(codes.num_bits)
-    for j, weights in enumerate(codes.weights):
-        sign = np.where(codes.bits[:, j], -1.0, 1.0)
-        flipped = logits + np.multiply.outer(weights, sign)
-        flip_rate[j] = np.mean(flipped.argmax(axis=0) != codes.decisions)
-        effect[:, j] = (_probabilities(flipped) - as_it_is) @ sign / len(codes)
-    return effect, flip_rate
+    effect, flips = np.zeros((codes.num_classes, codes.num_bits)), np.zeros(codes.num_bits)
+    for begin in range(0, len(codes), _ROWS_AT_ONCE):  # few enough to stay in the cache
+        part = slice(begin, begin + _ROWS_AT_ONCE)
+        logits = np.ascontiguousarray(codes.logits[part].T)
+        as_it_is, signs = _probabilities(logits), np.where(codes.bits[part], -1.0, 1.0).T
+        for j, (weights, sign) in enumerate(zip(codes.weights, signs, strict=True)):
+            flipped = logits + np.multiply.outer(weights, sign)
+            flips[j] += np.sum(flipped.argmax(axis=0) != codes.decisions[part])
+            effect[:, j] += (_probabilities(flipped) - as_it_is) @ sign
+    return effect / len(codes), flips / len(codes)
 
 
 def _probabilities(logits) -> np.ndarray:
     """Softmax over the first axis."""
     powers = np.exp(logits - logits.max(axis=0))
-    return powers / powers.sum(axis=0)
+    powers /= powers.sum(axis=0)
+    return powers

@@ -159,18 +159,18 @@ def _found(model, concepts, head):
             )
     step, dense = layers[concepts], layers[head]
     if not isinstance(step, Step):
-        kind = type(step).__name__
         raise ValueError(
-            f"Layer {concepts!r} of model {model.name!r} is of type {kind}, which gives no bits. {advice}"
+            f"Layer {concepts!r} of model {model.name!r} is of type {type(step).__name__}, which "
+            f"gives no bits. {advice}"
         )
     linear = isinstance(dense, keras.layers.Dense) and not isinstance(dense, BinaryLayer)
     activation = getattr(getattr(dense, "activation", None), "__name__", "another")
     # The largest logit stays the largest under a softmax or sigmoid.
     if not linear or activation not in ("linear", "softmax", "sigmoid"):
         raise ValueError(
-            f"Layer {head!r} of model {model.name!r} is of type {type(dense).__name__} with activation "
-            f"{activation!r}. Expected a keras.layers.Dense without activation, or with softmax or "
-            "sigmoid."
+            f"Layer {head!r} of model {model.name!r} is of type {type(dense).__name__} with "
+            f"activation {activation!r}. Expected a keras.layers.Dense without activation, or with "
+            "softmax or sigmoid."
         )
     return step, dense
 

@@ -47,16 +47,6 @@ class Explanation(Result):
         return None if self.counterfactual is None else self.counterfactual.radius
 
     @property
-    def absent(self) -> np.ndarray:
-        """Numbers of the bits that are off and yet contribute to the decided class, the most first.
-
-        A bit that is never on has nothing to be absent from, and is not among them.
-        """
-        given = np.where(self.bits, 0.0, self.contributions[:, self.decision])
-        order = np.argsort(-np.abs(given), kind="stable")
-        return order[given[order] != 0]
-
-    @property
     def rival(self) -> int:
         """The class with the second largest logit."""
         others = self.logits.copy()
@@ -67,6 +57,16 @@ class Explanation(Result):
         """Contributions to the margin over a rival, phi_jy - phi_jk, (m,); default: `rival`."""
         k = self.rival if rival is None else class_number(rival, self.class_names)
         return self.contributions[:, self.decision] - self.contributions[:, k]
+
+    @property
+    def absent(self) -> np.ndarray:
+        """Numbers of the bits that are off and thereby move the margin over `rival`, most first.
+
+        A bit that is never on has nothing to be absent from, and is not among them.
+        """
+        moved = np.where(self.bits, 0.0, self.against())
+        order = np.argsort(-np.abs(moved), kind="stable")
+        return order[moved[order] != 0]
 
     def top(self, count: int = 10, target: int | str | None = None) -> list[dict]:
         """The bits with the largest contributions to the logit of a class, by size.

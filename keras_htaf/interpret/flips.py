@@ -78,9 +78,12 @@ def flip_radii(codes: Codes) -> np.ndarray:
     radii = np.full(len(codes), np.inf)
     for y in np.unique(codes.decisions):
         rows = np.flatnonzero(codes.decisions == y)
-        for k in range(codes.num_classes):
+        margins = codes.logits[rows][:, [y]] - codes.logits[rows]
+        # Near rivals first: they leave little to do for the others.
+        for k in np.argsort(margins.mean(axis=0), kind="stable"):
             if k != y:
-                radii[rows] = np.minimum(radii[rows], _radii(codes, rows, y, k))
+                takes = _to_take(codes, margins[:, k], y, k)
+                radii[rows] = _smaller(codes, rows, y, k, takes, radii[rows])
     return radii
 
 
@@ -89,21 +92,23 @@ def _to_take(codes, margins, y, k):
     return margins + (codes.grid if k > y else 0.0)
 
 
-def _radii(codes, rows, y, k) -> np.ndarray:
+def _smaller(codes, rows, y, k, takes, radii) -> np.ndarray:
+    """Radii of some samples decided y, or those that rival k has, where these are smaller."""
     gaps = codes.weights[:, y] - codes.weights[:, k]
     # The size of what a flip does is the same in all samples, so its order is too.
     order = np.argsort(-np.abs(gaps), kind="stable")
     order = order[gaps[order] != 0]
-    takes = _to_take(codes, codes.logits[rows, y] - codes.logits[rows, k], y, k)
-    radii = np.full(len(rows), np.inf)
-    if not len(order):
-        return radii
-    for begin in range(0, len(rows), _ROWS_AT_ONCE):
-        part = slice(begin, begin + _ROWS_AT_ONCE)
+    sizes, radii = np.abs(gaps[order]), radii.copy()
+    # At most this can be taken with one flip fewer than the radius that is known.
+    most = np.append(0.0, np.cumsum(sizes))[np.minimum(radii - 1, len(order)).astype(int)]
+    hopeful = np.flatnonzero(most >= takes)
+    for begin in range(0, len(hopeful), _ROWS_AT_ONCE):
+        part = hopeful[begin : begin + _ROWS_AT_ONCE]
         useful = codes.bits[rows[part]][:, order] == (gaps[order] > 0)
-        sums = np.cumsum(np.where(useful, np.abs(gaps[order]), 0.0), axis=1)
+        sums = np.cumsum(np.where(useful, sizes, 0.0), axis=1)
         short = sums < takes[part, None]
         # Useful flips that still leave the margin, and the one that does not.
         counts = (useful & short).sum(axis=1) + 1.0
-        radii[part] = np.where(short[:, -1], np.inf, counts)
+        counts[short.all(axis=1)] = np.inf
+        radii[part] = np.minimum(radii[part], counts)
     return radii

@@ -63,8 +63,8 @@ def sufficient_set(codes: Codes, bits: np.ndarray, nodes: int = 2000) -> Suffici
     if not len(needs):
         return SufficientSet(np.empty(0, "int64"), True, 0)
     gains = np.minimum(gains, needs[:, None])  # more than all that is needed is no more use
-    chosen = _greedy(gains, needs)
-    weights, at_least = _combined(gains, needs)
+    weights, at_least, first = _combined(gains, needs)
+    chosen = min(_greedy(gains, needs), _pruned(gains, needs, first), key=len)
     if len(chosen) > at_least:
         chosen, at_least = _Search(gains, needs, weights).run(chosen, at_least, nodes)
         chosen = _pruned(gains, needs, chosen)
@@ -120,15 +120,20 @@ def _pruned(gains, needs, chosen) -> list[int]:
     return kept
 
 
-def _combined(gains, needs, rounds=60) -> tuple[np.ndarray, int]:
+def _combined(gains, needs, rounds=60) -> tuple[np.ndarray, int, np.ndarray]:
     """Weights of the rivals whose weighted sum of conditions asks for many bits, and how many.
 
     Any such sum is a necessary condition, which the bits of the largest weighted gains meet first.
     Weights move to the rivals that this choice fails, as in the method of multiplicative weights.
     So that rounding cannot ask for a bit too many, slightly less than the sum is asked for.
+
+    Returns:
+        Weights (rivals,), the number of bits, and the smallest set that suffices among those that
+        take bits by their weighted gains.
     """
     weights, best, most = np.ones(len(needs)), None, -1.0
     scaled, step, enough = gains / needs[:, None], 1.0, 1 - _ROUNDING
+    chosen = np.arange(gains.shape[1])
     for _ in range(rounds):
         weights = weights / weights.sum()
         row = weights @ scaled
@@ -142,7 +147,10 @@ def _combined(gains, needs, rounds=60) -> tuple[np.ndarray, int]:
         taken[order[:last]], taken[order[last]] = 1.0, share
         weights = weights * np.exp(step * np.clip(1 - scaled @ taken, -5, 5))
         step *= 0.95
-    return best / needs, int(np.ceil(most))
+        suffices = (np.cumsum(gains[:, order], axis=1) >= needs[:, None]).all(axis=0)
+        if (size := int(suffices.argmax()) + 1) < len(chosen):
+            chosen = order[:size]
+    return best / needs, int(np.ceil(most)), chosen
 
 
 class _Search:

@@ -54,8 +54,8 @@ def numbers(analysis: ConceptAnalysis) -> list[str]:
         f"{bits.effective_bits:.1f} uncorrelated ones",
         f"different codes     {code.unique}; {_percent(code.single)} of the samples are alone with "
         "theirs",
-        f"ceiling             {_percent(code.ceiling)} for any reader of these codes; held out "
-        f"{_percent(code.held_out)} for the majority of each code",
+        f"ceiling             {_percent(code.ceiling)} for any reader of the codes; majority of "
+        f"each code, held out: {_percent(code.held_out)}",
         f"flips to change     {_count(np.median(radii))} bits in the median, "
         f"{_count(radii.min())} at least",
     ]
