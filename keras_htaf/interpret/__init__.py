@@ -18,10 +18,31 @@ explanations.py   why one sample is decided as it is
 sufficient.py     the fewest bits that force a decision
 flips.py          the fewest flips that change it
 neighbours.py     the samples with the nearest codes
+
+rules.py          when the head decides for a class, as rules on bits
+minimize.py       the shortest OR of ANDs that is a boolean function
+scorecards.py     a head as small integers
+heads.py          heads fitted on exact bits
+sparse.py         heads with few weights, and what each weight buys
+interventions.py  decisions with other bits
+editing.py        models whose concepts were renamed, merged or removed
+retrieval.py      how good it is to find images by their bits
+monitor.py        a watch on inputs whose bits no class has
 """
 
 from keras_htaf.interpret.analysis import ConceptAnalysis, analyze
 from keras_htaf.interpret.codes import Codes
 from keras_htaf.interpret.collection import collect
+from keras_htaf.interpret.editing import edit_concepts
+from keras_htaf.interpret.monitor import Monitor
+from keras_htaf.interpret.sparse import random_bits
 
-__all__ = ["Codes", "ConceptAnalysis", "analyze", "collect"]
+__all__ = [
+    "Codes",
+    "ConceptAnalysis",
+    "Monitor",
+    "analyze",
+    "collect",
+    "edit_concepts",
+    "random_bits",
+]

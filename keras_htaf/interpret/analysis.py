@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,10 +14,18 @@ from keras_htaf.interpret.classes import ClassView, class_view
 from keras_htaf.interpret.code import CodeQuality, code_quality
 from keras_htaf.interpret.codes import Codes, check_positive, names_of
 from keras_htaf.interpret.collection import Collector
+from keras_htaf.interpret.editing import edit_concepts
 from keras_htaf.interpret.explanations import Explanation, explain, sample_number
 from keras_htaf.interpret.flips import flip_radii
 from keras_htaf.interpret.health import Health, health
+from keras_htaf.interpret.interventions import Curves, Intervention, curves, intervene
+from keras_htaf.interpret.minimize import MOST_VARIABLES
+from keras_htaf.interpret.monitor import Monitor, fit_monitor
 from keras_htaf.interpret.purity import Purity, as_attributes, purity
+from keras_htaf.interpret.retrieval import mean_average_precision
+from keras_htaf.interpret.rules import RuleSet, find_rules, used_bits
+from keras_htaf.interpret.scorecards import Scorecard, scorecard
+from keras_htaf.interpret.sparse import NECS, SparseHeads, random_bits, sparse_heads
 from keras_htaf.interpret.stability import Change, Match, Stability, change_of, compare, match
 from keras_htaf.interpret.summary import text
 
@@ -203,6 +211,87 @@ class ConceptAnalysis:
                 )
             sample = self.run(image).bits[0]
         return explain(self.codes, sample, neighbours=neighbours, nodes=nodes)
+
+    def rules(self, train: ConceptAnalysis | None = None, **options) -> RuleSet:
+        """The rules by which the head decides: `find_rules` takes the options.
+
+        Args:
+            train: An analysis of other images of the same model to fit trees on, where the head
+                uses too many bits for a truth table. Default: a random half of these images; the
+                rules are measured on the rest.
+        """
+        few = len(used_bits(self.codes)) <= options.get("max_bits", MOST_VARIABLES)
+        if few and train is None:
+            return find_rules(self.codes, **options)
+        fit, held_out, _ = self._parts(train)
+        return find_rules(fit, held_out=held_out, **options)
+
+    def scorecard(self, train: ConceptAnalysis | None = None, max_points: int = 10) -> Scorecard:
+        """The head in small integers; `train` as in `rules`."""
+        return scorecard(*self._parts(train)[:2], max_points=max_points)
+
+    def sparse_heads(
+        self, train: ConceptAnalysis | None = None, necs: Sequence[int] = NECS, seed: int = 0
+    ) -> SparseHeads:
+        """Heads with few weights, fitted on exact bits, beside as many random bits of the pixels.
+
+        Args:
+            train: As in `rules`; best the training images.
+            necs: Numbers of effective concepts per class. Default 5, 10, ..., 30.
+            seed: Of the random bits. Default 0.
+        """
+        fit, held_out, images = self._parts(train)
+        random = None
+        if images is not None:
+            random = random_bits(*images, self.codes.num_bits, seed)
+        return sparse_heads(fit, held_out, necs=tuple(necs), random=random)
+
+    def intervene(self, pin: Mapping | None = None, flip: Iterable = ()) -> Intervention:
+        """What would be decided with bits pinned or flipped, by number or name."""
+        return intervene(self.codes, pin=pin, flip=flip)
+
+    def curves(self, seed: int = 0) -> Curves:
+        """How decisions go and come back as their most important bits are deleted and inserted."""
+        return curves(self.codes, seed=seed)
+
+    def edit(self, **changes) -> keras.Model:
+        """The model with concepts renamed, merged or removed: `edit_concepts` takes the changes.
+
+        Averages, and `refit=True`, are taken over these images: analyse the training part for it.
+        """
+        self._needs("model", "editing its concepts")
+        names = {"concepts": self.run.concepts, "head": self.run.head}
+        return edit_concepts(self.model, self.codes, **names, **changes)
+
+    def retrieval(self, database: ConceptAnalysis | None = None, k: int = 100) -> float:
+        """mAP@k of finding images of the same class by Hamming distance.
+
+        Args:
+            database: Analysis of the images to search among. Default: these, without the query.
+            k: Ranks that count. Default 100.
+        """
+        others = None if database is None else database.codes
+        return mean_average_precision(self.codes, others, k=k)
+
+    def monitor(self, train: ConceptAnalysis | None = None, **options) -> Monitor:
+        """A monitor that flags inputs far from every class's pattern of bits.
+
+        Patterns come from `train` (as in `rules`), the threshold from the other images;
+        `fit_monitor` takes the options.
+        """
+        return fit_monitor(*self._parts(train)[:2], **options)
+
+    def _parts(self, train: ConceptAnalysis | None):
+        """Codes to fit on and codes to measure on, and the images of both where they are known."""
+        if train is not None:
+            images = None if train.x is None or self.x is None else (train.x, self.x)
+            return train.codes, self.codes, images
+        if len(self.codes) < 2:
+            raise ValueError("Received one image. Expected at least two, to fit and to measure on.")
+        order = np.random.default_rng(0).permutation(len(self.codes))
+        halves = [np.sort(half) for half in np.array_split(order, 2)]
+        images = None if self.x is None else tuple(self.x[half] for half in halves)
+        return *(self.codes.rows(half) for half in halves), images
 
     def summary(self) -> str:
         """A verdict, the numbers it stands on, and warnings, as text."""

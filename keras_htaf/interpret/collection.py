@@ -83,6 +83,7 @@ class Collector:
         if concept_names is None:
             concept_names = saved_names(model, concepts)
         self.names = {"class_names": class_names, "concept_names": concept_names}
+        self.concepts, self.head = concepts, head
         self.batch_size = batch_size
         self.signs = step.rise == 2
         self.weights, self.bias = _linear(dense)

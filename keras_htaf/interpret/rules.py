@@ -211,7 +211,7 @@ def truth_table(codes: Codes) -> TruthTable:
     if len(used) > MOST_VARIABLES:
         raise ValueError(
             f"The head uses {len(used)} bits. Expected at most {MOST_VARIABLES}: fit a sparse head "
-            "first (keras_htaf.interpret.sparse_heads)."
+            "first (ConceptAnalysis.sparse_heads)."
         )
     every = all_codes(len(used))
     whole = np.zeros((len(every), codes.num_bits), bool)
