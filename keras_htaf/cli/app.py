@@ -23,7 +23,9 @@ app.add_typer(train, name="train")
 
 DataOption = Annotated[
     str,
-    typer.Option(help="digits (embedded), an image set of TensorFlow Datasets, or a .npz file."),
+    typer.Option(
+        help="digits or shapes (need no network), an image set of TensorFlow Datasets, or a .npz file."
+    ),
 ]
 DataDirOption = Annotated[
     str | None, typer.Option(help="Folder with prepared TensorFlow Datasets.")
