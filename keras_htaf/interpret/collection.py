@@ -145,6 +145,8 @@ def saved_names(model: keras.Model, concepts: str = "concepts") -> tuple[str, ..
 def _found(model, concepts, head):
     if not isinstance(model, keras.Model):
         raise ValueError(f"Received {type(model).__name__}. Expected a keras.Model.")
+    if len(inputs := getattr(model, "inputs", None) or [None]) > 1:
+        raise ValueError(f"Model {model.name!r} has {len(inputs)} inputs. Expected one.")
     layers = {layer.name: layer for layer in model.layers}
     advice = (
         "Expected a model such as keras_htaf.models.icbm builds, with a step layer (HTAF, "
@@ -188,10 +190,11 @@ def _images(x) -> np.ndarray:
 
 def _probe(twin, concepts, head) -> keras.Model:
     try:
+        (image,) = twin.inputs
         step = twin.get_layer(concepts)
         outputs = [step.input, step.output, twin.get_layer(head).input]
-        return keras.Model(twin.inputs, outputs, name=twin.name)
-    except (ValueError, AttributeError) as error:
+        return keras.Model(image, outputs, name=twin.name)
+    except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"Model {twin.name!r} is not a functional or sequential model, so that the input of "
             f"its layer {concepts!r} cannot be had. Expected one that is made of an Input and "

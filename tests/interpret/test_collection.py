@@ -185,6 +185,9 @@ def test_models_without_bits():
         collect(nested, X)
     with pytest.raises(ValueError, match=r"Expected a keras\.Model"):
         collect(X, X)
+    two = [keras.Input((5,)), keras.Input((5,))]
+    with pytest.raises(ValueError, match="has 2 inputs"):
+        collect(keras.Model(two, keras.layers.Add()(two)), X)
     between = [HTAF(name="concepts"), keras.layers.ReLU(3.0, 0.5, 0.1)]
     apart = keras.Sequential([keras.Input((5,)), *between, keras.layers.Dense(3, name="head")])
     with pytest.raises(ValueError, match="does not read what its concept layer gives"):

@@ -109,6 +109,18 @@ def test_fourteen_bits(seed):
     assert [fewest_flips(codes, bits) for bits in codes.bits] == flip_radii(codes).tolist()
 
 
+@pytest.mark.parametrize("seed", [8, 9, 16])
+def test_search_finds_what_greed_does_not(seed):
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=(12, 8)).astype("float32")
+    codes = Codes(rng.integers(0, 2, (1, 12)), weights, rng.normal(size=8))
+    greedy = check_sufficient(codes, codes.bits[0], nodes=0)
+    found = check_sufficient(codes, codes.bits[0])
+    assert found.minimum
+    assert not greedy.minimum
+    assert len(found.bits) < len(greedy.bits)
+
+
 def test_ties_go_to_the_lowest_class():
     weights = np.array([[1.0, 0.0]])
     # Off, both logits are 0: class 0 wins, and needs no bit to.
