@@ -18,6 +18,8 @@ explanations.py   why one sample is decided as it is
 sufficient.py     the fewest bits that force a decision
 flips.py          the fewest flips that change it
 neighbours.py     the samples with the nearest codes
+errors.py         wrong decisions by responsible bit
+maps.py           where on images bits are seen
 
 rules.py          when the head decides for a class, as rules on bits
 minimize.py       the shortest OR of ANDs that is a boolean function
@@ -25,6 +27,7 @@ scorecards.py     a head as small integers
 heads.py          heads fitted on exact bits
 sparse.py         heads with few weights, and what each weight buys
 interventions.py  decisions with other bits
+names.py          names of bits, in a file
 editing.py        models whose concepts were renamed, merged or removed
 retrieval.py      how good it is to find images by their bits
 monitor.py        a watch on inputs whose bits no class has

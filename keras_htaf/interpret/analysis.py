@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,12 +16,15 @@ from keras_htaf.interpret.code import CodeQuality, code_quality
 from keras_htaf.interpret.codes import Codes, check_positive, names_of
 from keras_htaf.interpret.collection import Collector
 from keras_htaf.interpret.editing import edit_concepts
+from keras_htaf.interpret.errors import Errors, errors
 from keras_htaf.interpret.explanations import Explanation, explain, sample_number
 from keras_htaf.interpret.flips import flip_radii
 from keras_htaf.interpret.health import Health, health
 from keras_htaf.interpret.interventions import Curves, Intervention, curves, intervene
+from keras_htaf.interpret.maps import ConceptMaps, Locator, MapScores, score_maps
 from keras_htaf.interpret.minimize import MOST_VARIABLES
 from keras_htaf.interpret.monitor import Monitor, fit_monitor
+from keras_htaf.interpret.names import read_names
 from keras_htaf.interpret.purity import Purity, as_attributes, purity
 from keras_htaf.interpret.retrieval import mean_average_precision
 from keras_htaf.interpret.rules import RuleSet, find_rules, used_bits
@@ -34,7 +38,7 @@ def analyze(
     model: keras.Model,
     x,
     y,
-    concept_names: Sequence[str] | None = None,
+    concept_names: Sequence[str] | str | os.PathLike | None = None,
     attributes=None,
     *,
     attribute_names: Sequence[str] | None = None,
@@ -53,7 +57,8 @@ def analyze(
         x: Images, an array whose first axis is the batch; best those that the model was not
             trained on.
         y: Labels, integers (n,) or one-hot.
-        concept_names: Default "bit 0", "bit 1", ...
+        concept_names: Names, or the path of a JSON file of names that a report saved. Default:
+            those that `edit_concepts` saved with the model, else "bit 0", "bit 1", ...
         attributes: What is known to be on the images, (n, a) of 0 and 1, to compare the bits with.
         attribute_names: Default "attribute 0", ...
         class_names: Default "0", "1", ...
@@ -86,8 +91,11 @@ def analyze(
         attributes = as_attributes(attributes, len(x))
     elif attribute_names is not None:
         raise ValueError("Received attribute_names without attributes. Give both or neither.")
-    names = {"class_names": class_names, "concept_names": concept_names}
+    file = concept_names if isinstance(concept_names, (str, os.PathLike)) else None
+    names = {"class_names": class_names, "concept_names": None if file else concept_names}
     run = Collector(model, concepts=concepts, head=head, batch_size=batch_size, **names)
+    if file is not None:
+        run.name_concepts(lambda default: read_names(file, run.weights, run.bias, default))
     return ConceptAnalysis(run(x, y), model, x, attributes, attribute_names, run)
 
 
@@ -140,6 +148,11 @@ class ConceptAnalysis:
     def flip_radii(self) -> np.ndarray:
         """The fewest bit flips that change each decision, (n,); infinite where none can."""
         return flip_radii(self.codes)
+
+    @cached_property
+    def errors(self) -> Errors:
+        """Wrong decisions by the bit that pushed most towards each."""
+        return errors(self.codes)
 
     @cached_property
     def purity(self) -> Purity:
@@ -211,6 +224,28 @@ class ConceptAnalysis:
                 )
             sample = self.run(image).bits[0]
         return explain(self.codes, sample, neighbours=neighbours, nodes=nodes)
+
+    @cached_property
+    def locator(self) -> Locator:
+        """Finds where on images concepts are seen; has Eigen-CAM too."""
+        self._needs("run", "finding places on images")
+        return Locator(self.run.hard or self.run.soft, self.run.concepts, self.run.batch_size)
+
+    def maps(self, images, bits: Sequence[int] | None = None, **options) -> ConceptMaps:
+        """Where on images bits are seen: `Locator.maps` takes the options.
+
+        Args:
+            images: Numbers of analysed images, (n,), or images, (n, h, w, c).
+            bits: Numbers of the bits. Default all.
+        """
+        if np.ndim(images) < 2:
+            images = self.x[[sample_number(self.codes, i) for i in np.atleast_1d(images)]]
+        return self.locator.maps(images, bits, **options)
+
+    def map_scores(self, **options) -> MapScores:
+        """Whether bits go, and come back, with the pixels that their maps point to: `score_maps`
+        takes the options."""
+        return score_maps(self.locator, self.x, self.codes.bits, **options)
 
     def rules(self, train: ConceptAnalysis | None = None, **options) -> RuleSet:
         """The rules by which the head decides: `find_rules` takes the options.

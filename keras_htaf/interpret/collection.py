@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 
 from keras_htaf.hardening import step_layers, with_forward
-from keras_htaf.interpret.codes import Codes, check_positive
+from keras_htaf.interpret.codes import Codes, check_positive, names_of
 from keras_htaf.layers import BinaryLayer, ConceptGroups
 from keras_htaf.quantizers import Step
 
@@ -96,6 +96,11 @@ class Collector:
         # With steps before the concepts, these receive something else in the hard model.
         alone = len(step_layers(model)) == 1
         self.hard = None if alone else _probe(with_forward(model, "hard"), concepts, head)
+
+    def name_concepts(self, naming: Callable[[Sequence[str]], Sequence[str]]) -> None:
+        """Sets the names of the concepts, given the default ones."""
+        default = names_of("concept_names", self.names["concept_names"], "bit ", len(self.weights))
+        self.names["concept_names"] = naming(default)
 
     def __call__(self, x, y=None) -> Codes:
         x = _images(x)
