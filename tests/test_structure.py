@@ -31,6 +31,7 @@ ORDER = [
 
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 LAZY = {"matplotlib", "numba", "tensorflow_datasets", "sklearn", "scipy", "typer", "rich", "onnx"}
+LAZY |= {"jinja2", "PIL"}
 
 
 def room(path: Path) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -327,6 +328,48 @@ class ConceptAnalysis:
         halves = [np.sort(half) for half in np.array_split(order, 2)]
         images = None if self.x is None else tuple(self.x[half] for half in halves)
         return *(self.codes.rows(half) for half in halves), images
+
+    def report(self, path: str | os.PathLike, **options) -> Path:
+        """Writes all of this as one HTML file that needs no network, for readers who need not be
+        specialists; names given to bits in it are saved as a file for `analyze`.
+
+        Args:
+            path: The .html file.
+            title: Default "What the bits mean".
+            train: As in `rules`: what rules, scorecard and sparse heads are fitted to.
+            history: Of a training with `DiscretizationGap`, for the gap over the epochs.
+            pixels: Images to show in place of the analysed ones, as many, (n, h, w[, c]) of any
+                range: raw pixels, where the model is fed others.
+            samples: How many images get a page, or their numbers. Default 60.
+            gallery: Images of each kind that show a bit. Default 8.
+            sparse: Whether heads with few weights are fitted, which may take a minute; or
+                `SparseHeads`. Default True.
+            maps: "exact", "occlusion" or "none". Default: exact where the model has such maps.
+            seed: Of what is drawn at random. Default 0.
+
+        Returns:
+            The path.
+        """
+        from keras_htaf.interpret.report import write_report
+
+        return write_report(self, path, **options)
+
+    def export(self, folder: str | os.PathLike, **options) -> list[Path]:
+        """Writes analysis.json, bits.csv, classes.csv, samples.csv, errors.csv (and attributes.csv
+        where these are known), bits.png and nec.png into a folder.
+
+        Args:
+            folder: Made if it is not there.
+            pixels: As in `report`.
+            heads: `SparseHeads`, for nec.png. Default none.
+            seed: Of the images in bits.png. Default 0.
+
+        Returns:
+            The files.
+        """
+        from keras_htaf.interpret.report import write_exports
+
+        return write_exports(self, folder, **options)
 
     def summary(self) -> str:
         """A verdict, the numbers it stands on, and warnings, as text."""

@@ -15,6 +15,7 @@ from keras_htaf.models.icbm import concept_maps
 from keras_htaf.quantizers import Step
 
 METHODS = ("exact", "occlusion")
+_FEW = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,12 +126,12 @@ class Locator:
         return np.maximum(projected, 0).reshape(n, h, w)
 
     def run(self, model, images) -> np.ndarray:
-        """What a model gives for images, float32, in batches of few different sizes."""
-        size = min(self.batch_size, 1 << max(0, len(images) - 1).bit_length())
+        """What a model gives for images, float32, in batches of one of two sizes."""
+        size = min(self.batch_size, _FEW if len(images) <= _FEW else self.batch_size)
         found = []
         for begin in range(0, len(images), size):
             part = images[begin : begin + size].astype(keras.config.floatx(), copy=False)
-            # Filled up: each size of batch would be compiled for itself.
+            # Filled up: each size would be compiled for itself.
             full = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
             given = np.asarray(keras.ops.convert_to_numpy(model.predict_on_batch(full)))
             found.append(given[: len(part)].astype("float32"))
