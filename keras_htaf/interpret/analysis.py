@@ -341,7 +341,7 @@ class ConceptAnalysis:
             pixels: Images to show in place of the analysed ones, as many, (n, h, w[, c]) of any
                 range: raw pixels, where the model is fed others.
             samples: How many images get a page, or their numbers. Default 60.
-            gallery: Images of each kind that show a bit. Default 8.
+            gallery: Images of each kind that show a bit. Default 12.
             sparse: Whether heads with few weights are fitted, which may take a minute; or
                 `SparseHeads`. Default True.
             maps: "exact", "occlusion" or "none". Default: exact where the model has such maps.

@@ -34,7 +34,7 @@ def write_report(
     history: Mapping[str, Sequence[float]] | None = None,
     pixels: np.ndarray | None = None,
     samples: int | Sequence[int] = 60,
-    gallery: int = 8,
+    gallery: int = 12,
     sparse: bool | SparseHeads = True,
     maps: str | None = None,
     seed: int = 0,
@@ -100,7 +100,7 @@ def _environment():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
+    environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f}\u00a0%"
     return environment
 
 

@@ -2,10 +2,10 @@
 
 const BITS = { index: "bits", prefix: "bit", all: "All bits" };
 const ORDERS = {
-  "says most about the class": (j) => data.bits[j].information,
-  "decides most alone": (j) => data.bits[j].flip_rate,
-  "on most often": (j) => usage[j],
-  "number": (j) => -j,
+  "what they say about the class": (j) => data.bits[j].information,
+  "how much they decide alone": (j) => data.bits[j].flip_rate,
+  "how often they are on": (j) => usage[j],
+  "their numbers": (j) => -j,
 };
 
 const shareIn = (k, j) => given[k * M + j];
@@ -48,7 +48,7 @@ function bitIndex() {
     h("h1", {}, "The bits"),
     h("p", { class: "lead" }, "Each is shown with images drawn at random among those that switch it on: what they have in common is what it may mean."),
     h("div", { class: "controls" },
-      h("label", { for: "bit-order" }, "First those that "), select,
+      h("label", { for: "bit-order" }, "Sort by"), select,
       h("label", { for: "bit-search" }, "Find"), search),
     state, cards);
   fill();
@@ -113,7 +113,7 @@ function facts(j) {
 }
 
 function bitPage(j) {
-  const sorted = order(M, ORDERS["number"]);
+  const sorted = order(M, ORDERS["their numbers"]);
   put(view("bits"),
     neighboursOf(BITS, j, sorted, (i) => `bit ${i}`),
     h("h1", { "data-name": j }, shownName(j)),

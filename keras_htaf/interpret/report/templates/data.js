@@ -82,6 +82,6 @@ function nearestTo(code) {
 }
 
 const order = (count, key) => Array.from({ length: count }, (_, i) => i).sort((a, b) => key(b) - key(a) || a - b);
-const percent = (share, digits = 0) => (Number.isFinite(share) ? `${(100 * share).toFixed(digits)} %` : "–");
+const percent = (share, digits = 0) => (Number.isFinite(share) ? `${(100 * share).toFixed(digits)}\u00a0%` : "–");
 const signed = (number, digits = 2) => (number < 0 ? "−" : "+") + Math.abs(number).toFixed(digits);
 const count = (number, what) => `${number.toLocaleString("en")} ${what}${number === 1 ? "" : "s"}`;

@@ -21,7 +21,7 @@ function route() {
   for (const link of document.querySelectorAll("nav a")) {
     if (link.getAttribute("href") === `#${shown}`) {
       link.setAttribute("aria-current", "page");
-      link.scrollIntoView({ block: "nearest", inline: "nearest" });
+      link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.offsetLeft - 40;
     } else link.removeAttribute("aria-current");
   }
 }
@@ -44,7 +44,7 @@ document.addEventListener("keydown", (event) => {
 });
 window.addEventListener("hashchange", go);
 
-put(document.getElementById("top-bits"), order(M, ORDERS["says most about the class"]).slice(0, 6).map((j) => card(j)));
+put(document.getElementById("top-bits"), order(M, ORDERS["what they say about the class"]).slice(0, 6).map((j) => card(j)));
 healthTable();
 route();
 document.documentElement.dataset.ready = "yes";
