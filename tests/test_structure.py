@@ -23,6 +23,7 @@ ORDER = [
     {"hardening", "regularizers", "losses", "metrics", "files", "datasets", "optimizers"},
     {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"},
     {"diagnosis"},
+    {"interpret"},
     {"exchange", "export"},
     {"cli"},
 ]
@@ -30,8 +31,8 @@ ORDER = [
 
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 LAZY = {
-    *("matplotlib", "numba", "tensorflow_datasets", "sklearn", "typer", "rich", "onnx"),
-    *("tonic", "nir", "snntorch"),
+    *("matplotlib", "numba", "tensorflow_datasets", "sklearn", "scipy", "typer", "rich", "onnx"),
+    *("tonic", "nir", "snntorch", "jinja2", "PIL"),
 }
 
 

@@ -15,6 +15,7 @@ from keras_htaf.layers.binary import (
     RPReLU,
     RSign,
 )
+from keras_htaf.layers.groups import ConceptGroups
 from keras_htaf.layers.penalty import ActivityPenalty
 from keras_htaf.layers.spiking import (
     ALIF,
@@ -58,6 +59,7 @@ __all__ = [
     "BinaryLayer",
     "BinaryRNNCell",
     "BinarySeparableConv2D",
+    "ConceptGroups",
     "CubaLIF",
     "CubaLIFCell",
     "DeltaEncoding",
