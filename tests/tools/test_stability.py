@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keras_htaf.callbacks import AnnealSharpness
+from keras_htaf.hardening import step_layers
+from keras_htaf.models import deep_heaviside_network
+
 BENCH = Path(__file__).parents[2] / "tools" / "bench"
 sys.path.insert(0, str(BENCH))
 
@@ -18,20 +22,20 @@ from stability_report import Results, report  # noqa: E402
 @pytest.mark.parametrize("name", [name for name in SLOPES if name != "default"])
 @pytest.mark.parametrize("peak", [0.33, 0.5, 2.0])
 def test_slopes_are_matched_in_peak_and_area(name, peak):
-    make, sharpness = SLOPES[name]
-    slope = make(sharpness(peak))
-    assert slope.peak == pytest.approx(peak, rel=1e-5)
+    slope = SLOPES[name]
     assert slope.area == pytest.approx(1.0)
-    # What a callback sets while the object keeps its own sharpness is matched, too.
-    other = make(1.0)
-    assert float(other.derivative(0.0, sharpness(peak))) == pytest.approx(peak, rel=1e-5)
+    # What a callback sets while the object keeps its own sharpness.
+    matched = slope.sharpness_for(peak)
+    assert float(slope.derivative(0.0, matched)) == pytest.approx(peak, rel=1e-5)
 
 
 def test_the_default_slope_is_the_recipe():
-    make, sharpness = SLOPES["default"]
     (run, *_) = parts(1)["recipe"]
-    assert [sharpness(peak) for peak in run.peaks] == pytest.approx([2.0, 16.0])
-    assert make(2.0).peak == pytest.approx(run.peaks[0])
+    assert run.peaks == AnnealSharpness().peak
+    (step, _) = step_layers(deep_heaviside_network((4,), 2, depth=2, width=4))
+    assert step.surrogate.peak == run.peaks[0]
+    ends = [SLOPES[run.slope].sharpness_for(peak) for peak in run.peaks]
+    assert ends == pytest.approx([step.surrogate.sharpness, 16.0])
 
 
 def test_every_part_has_its_seeds():
