@@ -252,7 +252,7 @@ def _sharpness(name, value) -> float:
     low, high = SHARPNESSES
     if not low <= positive(name, value) <= high:
         raise ValueError(
-            f"Received {name}={value!r}. Expected {low:g} to {high:g}: beyond, a slope is flat or 0 "
-            "at every input."
+            f"Received {name}={value!r}. Expected {low:g} to {high:g}: beyond, a slope is flat or "
+            "0 at every input."
         )
     return float(value)

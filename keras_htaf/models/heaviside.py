@@ -62,9 +62,8 @@ def deep_heaviside_network(
     16 and gives any other `surrogate` the same peaks (slopes whose peak is fixed, such as
     `FastSigmoid`'s, need `normalized="area"`). Without normalisation and skips a fixed slope did
     better. What the recipe gives, and what else was tried, is in docs/results/stability.md. Give
-    batches that are drawn anew in each epoch, such as
-    `Split.batches(shuffle=True)`: with TensorFlow and a seed, `fit` shuffles arrays in the same
-    order each time.
+    batches that are drawn anew in each epoch, such as `Split.batches(shuffle=True)`: with
+    TensorFlow and a seed, `fit` shuffles arrays in the same order each time.
 
     Args:
         input_shape: Without the batch axis. A dense network flattens what is not flat; a

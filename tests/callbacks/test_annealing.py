@@ -265,7 +265,7 @@ def test_the_default_is_a_peak():
 
 def test_a_slope_that_cannot_have_the_peak():
     model = make_model(Sign("fast_sigmoid", name="stuck"))
-    with pytest.raises(ValueError, match="'stuck' cannot .* is 1 at every sharpness"):
+    with pytest.raises(ValueError, match=r"'stuck' cannot .* is 1 at every sharpness"):
         model.fit(X, Y, verbose=0, callbacks=[AnnealSharpness(peak=(0.25, 2.0))])
 
 
