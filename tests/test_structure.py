@@ -20,7 +20,7 @@ ORDER = [
     {"ops", "constraints"},
     {"quantizers", "initializers"},
     {"layers"},
-    {"hardening", "regularizers", "losses", "files", "datasets", "optimizers"},
+    {"hardening", "regularizers", "losses", "files", "datasets", "optimizers", "samples"},
     {"callbacks", "calibration", "costs", "distillation", "models", "saving"},
     {"diagnosis"},
     {"export"},
