@@ -54,7 +54,7 @@ for activation in (None, "relu"):
         batches,
         epochs=options.epochs,
         verbose=0,
-        callbacks=[AnnealSharpness(2.0, 16.0, frequency="step")] if exact else [],
+        callbacks=[AnnealSharpness(peak=(0.25, 2.0), frequency="step")] if exact else [],
     )
     if exact:
         print(f"at the end\n{keras_htaf.diagnose(model, x_test[:512], y_test[:512])}\n")
