@@ -20,7 +20,7 @@ ORDER = [
     {"ops", "constraints"},
     {"quantizers", "initializers", "neurons"},
     {"layers"},
-    {"hardening", "regularizers", "losses", "metrics", "files", "datasets", "optimizers", "samples"},
+    {"hardening", "regularizers", "losses", "metrics", "optimizers"} | {"files", "samples", "datasets"},
     {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"},
     {"diagnosis"},
     {"interpret"},
