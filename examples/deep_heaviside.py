@@ -3,7 +3,7 @@
     KERAS_BACKEND=jax python examples/deep_heaviside.py
     KERAS_BACKEND=jax python examples/deep_heaviside.py --data mnist --data-dir DIR --epochs 10
 
-Without arguments it takes the embedded digits and half a minute on a CPU; on MNIST it is the
+Without arguments it takes the embedded digits and about a minute on a CPU; on MNIST it is the
 network of docs/results/stability.md, some minutes. The steps are exact while they are trained, so
 the accuracy is that of the network of bits itself. What each layer receives and passes back is
 printed before and after (`keras_htaf.diagnose`).

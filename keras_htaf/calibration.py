@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_htaf.hardening import distinct, unit_steps
+from keras_htaf.hardening import distinct, other_steps, unit_steps
 from keras_htaf.quantizers import Step
 from keras_htaf.samples import FEW, numbers
 
@@ -63,7 +63,10 @@ def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
         raise ValueError(f"Model {model.name!r} is not built. Call it on data first.")
     steps = unit_steps(model)
     if not steps:
-        raise ValueError(f"Model {model.name!r} has no step layer, so there is nothing to set.")
+        raise ValueError(
+            f"Model {model.name!r} has no step layer, so there is nothing to set."
+            + other_steps(model)
+        )
 
     x = _batch(model, x)
     scales: dict[Step, float] = {}

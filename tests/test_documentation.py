@@ -34,6 +34,8 @@ def test_readme_examples(tmp_path, monkeypatch):
     assert set(np.unique(scope["bits"])) == {0.0, 1.0}
     x_test, y_test = scope["x_test"].reshape(-1, 64), scope["y_test"]
     assert scope["signs"]["layer1/kernel"].shape == (64 * 128 // 8,)
+    assert scope["error"] < 0.15
+    assert Path("diagnosis.png").stat().st_size > 10_000
     _, accuracy = keras_htaf.harden(scope["model"]).evaluate(x_test, y_test, verbose=0)
     assert accuracy > 0.93
 

@@ -12,7 +12,7 @@ from keras_htaf.diagnosis.passes import backward, forward
 from keras_htaf.diagnosis.places import Place, gradient_norm, row
 from keras_htaf.diagnosis.results import Diagnosis
 from keras_htaf.diagnosis.task import scores, understand
-from keras_htaf.hardening import distinct, unit_steps
+from keras_htaf.hardening import distinct, other_steps, unit_steps
 from keras_htaf.samples import pairs
 
 
@@ -124,7 +124,7 @@ def _checked(model, x, y, batch_size):
     if not unit_steps(model):
         raise ValueError(
             f"Model {model.name!r} has no step layer (keras_htaf.layers.HTAF, Heaviside, Sign), so "
-            "there is nothing to diagnose."
+            f"there is nothing to diagnose.{other_steps(model)}"
         )
     if batch_size != int(batch_size) or batch_size < 1:
         raise ValueError(f"Received batch_size={batch_size!r}. Expected a positive integer.")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import keras
 
-from keras_htaf.surrogates.base import Surrogate
+from keras_htaf.surrogates.base import Surrogate, class_as_layer
 from keras_htaf.surrogates.on_bits import (
     HTAF,
     ATan,
@@ -80,7 +80,7 @@ def get(identifier) -> Surrogate:
             return classes[identifier]()
     raise ValueError(
         f"Received surrogate {identifier!r}. Expected a keras_htaf.surrogates object or one of the "
-        f"names {sorted(_BY_NAME)}."
+        f"names {sorted(_BY_NAME)}.{class_as_layer(identifier)}"
     )
 
 

@@ -241,8 +241,20 @@ def positive(name: str, value) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not (number > 0 and math.isfinite(number)):
-        raise ValueError(f"Received {name}={value!r}. Expected a positive finite number.")
+        raise ValueError(
+            f"Received {name}={value!r}. Expected a positive finite number.{class_as_layer(value)}"
+        )
     return number
+
+
+def class_as_layer(value) -> str:
+    """A hint where a tensor came for an argument: `activation=HTAF` calls the class with it."""
+    if not getattr(value, "shape", ()):
+        return ""
+    return (
+        " It is a tensor: a step that is another layer's activation is an object, "
+        "activation=keras_htaf.layers.HTAF() with parentheses, not the class."
+    )
 
 
 def floating(x):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_htaf
 from keras_htaf import surrogates
 from keras_htaf.surrogates import HTAF, ATan, Rectangle, Sigmoid, Surrogate, get
 
@@ -67,6 +68,13 @@ def test_sharpness_errors(cls, wrong):
     name = "clip" if cls is Rectangle else cls.sharpness_name
     with pytest.raises(ValueError, match=rf"Received {name}=.*Expected a positive finite number"):
         cls(wrong)
+
+
+def test_a_class_in_place_of_a_layer():
+    """Which Keras calls with a tensor when the layer is first used."""
+    for cls in (keras_htaf.layers.HTAF, keras_htaf.layers.Sign):
+        with pytest.raises(ValueError, match=r"It is a tensor: .* with parentheses, not the class"):
+            keras.layers.Dense(2, activation=cls)(np.ones((3, 4), "float32"))
 
 
 def test_other_errors():
