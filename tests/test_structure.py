@@ -15,12 +15,13 @@ ROOT = Path(keras_htaf.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 ORDER = [
+    {"files", "samples"},
     {"backend"},
     {"surrogates"},
     {"ops", "constraints"},
     {"quantizers", "initializers", "neurons"},
     {"layers"},
-    {"hardening", "regularizers", "losses", "metrics", "optimizers"} | {"files", "samples", "datasets"},
+    {"hardening", "regularizers", "losses", "metrics", "datasets", "optimizers"},
     {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"},
     {"diagnosis"},
     {"interpret"},
