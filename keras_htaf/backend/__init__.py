@@ -12,6 +12,9 @@ This package is the only place that imports tensorflow, jax or torch, and it imp
     scan(step, inputs, state, parameters, training=True)
                                     a loop over time: step(inputs, state, parameters) gives
                                     (outputs, state)
+    integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale)
+                                    the loop of one neuron, a `Firing`, with its gradient in closed
+                                    form
     gradients(loss, tensors)        the gradients of the number loss(*tensors), evaluated eagerly
     eager_scope()                   a context in which variables have values, even while a training
                                     step is being compiled
@@ -20,6 +23,8 @@ This package is the only place that imports tensorflow, jax or torch, and it imp
 """
 
 import keras
+
+from keras_htaf.backend.firing import Firing
 
 _name = keras.config.backend()
 
@@ -30,6 +35,7 @@ if _name == "tensorflow":
         htaf,
         htaf_inference,
         htaf_slope,
+        integrate_and_fire,
         scan,
         step,
     )
@@ -40,6 +46,7 @@ elif _name == "jax":
         htaf,
         htaf_inference,
         htaf_slope,
+        integrate_and_fire,
         scan,
         step,
     )
@@ -50,6 +57,7 @@ elif _name == "torch":
         htaf,
         htaf_inference,
         htaf_slope,
+        integrate_and_fire,
         scan,
         step,
     )
@@ -60,8 +68,19 @@ else:
         htaf,
         htaf_inference,
         htaf_slope,
+        integrate_and_fire,
         scan,
         step,
     )
 
-__all__ = ["eager_scope", "gradients", "htaf", "htaf_inference", "htaf_slope", "scan", "step"]
+__all__ = [
+    "Firing",
+    "eager_scope",
+    "gradients",
+    "htaf",
+    "htaf_inference",
+    "htaf_slope",
+    "integrate_and_fire",
+    "scan",
+    "step",
+]

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from keras_htaf.backend import firing
+
 eager_scope = contextlib.nullcontext
 
 # exp on [-ln2 / 2, ln2 / 2], relative error 2e-7.
@@ -198,6 +200,34 @@ def _scan_backward(step, kept, upstream):
 
 
 _scan.defvjp(_scan_forward, _scan_backward)
+
+
+@partial(jax.jit, static_argnums=(0, 7))
+def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, training=True):
+    return _fire(neuron, x, state, decay, threshold, sharpness, scale)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _fire(neuron, x, state, decay, threshold, sharpness, scale):
+    return firing.forward(neuron, x, state, decay, threshold)[:2]
+
+
+def _fire_forward(neuron, x, state, decay, *numbers):
+    spikes, last, h = firing.forward(neuron, x, state, decay, numbers[0])
+    return (spikes, last), (h, state, decay, numbers)
+
+
+def _fire_backward(neuron, kept, upstream):
+    *gradients, g_decay, g_threshold = firing.backward(neuron, *kept, *upstream)
+    _, _, decay, (threshold, *others) = kept
+    g_decay = jnp.zeros_like(decay) if g_decay is None else g_decay
+    g_threshold = jnp.zeros_like(threshold) if g_threshold is None else g_threshold
+    gx, g_state = gradients
+    gx = gx.astype(upstream[0].dtype)
+    return gx, g_state, g_decay, g_threshold, *map(jnp.zeros_like, others)
+
+
+_fire.defvjp(_fire_forward, _fire_backward)
 
 
 def gradients(loss, tensors):

@@ -75,6 +75,35 @@ def scan(step, inputs, state, parameters, training=True):
     return tuple(ops.stack(ys, axis=1) for ys in zip(*outputs, strict=True)), state
 
 
+def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, training=True):
+    """Integrate-and-fire neurons over time.
+
+    Args:
+        neuron: A `Firing`.
+        x: Tensor (batch, time, ...).
+        state: Tensor (batch, ...), in whose dtype all is computed; the potential after the reset,
+            before it if that comes late.
+        decay, threshold: Tensors that broadcast to `state`.
+        sharpness, scale: Of the step, as in `step`; without a gradient.
+        training: As for `scan`.
+
+    Returns:
+        `(spikes, state)`, the spikes of the shape and dtype of `x`.
+    """
+
+    def fire(distance):
+        forward = lambda z, _: neuron.fire(z)  # noqa: E731
+        return step(distance, sharpness, neuron.surrogate, forward, 1.0, scale)
+
+    held = ops.stop_gradient if neuron.detach else lambda s: s
+    spikes = []
+    for now in ops.unstack(x, axis=1):
+        now = ops.cast(now, state.dtype)
+        s, state = neuron.turn(now, state, decay, threshold, fire, held)
+        spikes.append(ops.cast(s, x.dtype))
+    return ops.stack(spikes, axis=1), state
+
+
 def gradients(loss, tensors):
     """`keras.ops` cannot differentiate, so this has no portable form."""
     raise NotImplementedError(

@@ -14,13 +14,14 @@ shape was found by measuring (docs/results/activations.md):
 
 from __future__ import annotations
 
+import functools
 import math
 import platform
 
 import tensorflow as tf
 from keras import tree
 
-from keras_htaf.backend import portable
+from keras_htaf.backend import firing, portable
 
 eager_scope = tf.init_scope
 
@@ -260,6 +261,52 @@ def _backward_loop(step, nest, history, upstream, last):
     g_numbers = iter(g_numbers)
     flat = [next(g_numbers) if p.dtype.is_floating else None for p in tree.flatten(parameters)]
     return [*tree.flatten({name: found.get(name) for name in inputs}), *g_state, *flat]
+
+
+def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, training=True):
+    arguments = (x, state, decay, threshold, sharpness, scale)
+    if tf.executing_eagerly():
+        return portable.integrate_and_fire(neuron, *arguments)
+    if not training:  # an exported program has no XLA
+
+        def step(inputs, state, constants):
+            s, state = neuron.turn(tf.cast(inputs["x"], state[0].dtype), state[0], *constants)
+            return (tf.cast(s, x.dtype),), (state,)
+
+        (spikes,), (last,) = scan(step, {"x": x}, (state,), (decay, threshold), training=False)
+        return spikes, last
+    forward, backward = _fire_kernels(neuron)
+
+    @tf.custom_gradient
+    def run(*arguments):
+        # A tape would else also record what the kernel does.
+        arguments = [tf.stop_gradient(a) for a in arguments]
+        spikes, last, h = forward(*arguments[:4])
+
+        def gradient(*upstream):
+            found = iter(backward(h, *arguments[1:], *upstream))
+            gx, g_state = tf.cast(next(found), x.dtype), next(found)
+            g_decay, g_threshold = (next(found) if t else None for t in neuron.trained)
+            return gx, g_state, g_decay, g_threshold, None, None
+
+        return (spikes, last), gradient
+
+    return run(*arguments)
+
+
+@functools.lru_cache(256)
+def _fire_kernels(neuron):
+    """The passes as XLA kernels, the same ones for equal neurons: a new one is compiled anew."""
+
+    def forward(x, state, decay, threshold):
+        return firing.forward(neuron, x, state, decay, threshold)
+
+    def backward(h, first, decay, threshold, sharpness, scale, g, g_last):
+        numbers = threshold, sharpness, scale
+        found = firing.backward(neuron, h, first, decay, numbers, g, g_last)
+        return [gradient for gradient in found if gradient is not None]
+
+    return _kernel(forward), _kernel(backward)
 
 
 def gradients(loss, tensors):

@@ -38,11 +38,11 @@ def network():
 
 def test_error_shrinks_with_time():
     model = network()
-    expected = to_numpy(model(X))
+    expected = model.predict(X, verbose=0)
     errors = []
     for steps in (8, 64):
         spiking = to_spiking(model, X, steps, percentile=100)
-        errors.append(np.abs(to_numpy(spiking(X)) - expected).mean())
+        errors.append(np.abs(spiking.predict(X, verbose=0) - expected).mean())
     assert errors[1] < errors[0] / 4
     assert errors[1] < 0.1 * np.abs(expected - expected.mean(0)).mean() + 1e-3
     neurons = [layer for layer in spiking.layers if isinstance(layer, IF)]
@@ -50,8 +50,8 @@ def test_error_shrinks_with_time():
         f"{name}_spikes" for name in ("relu1", "conv2", "relu3", "dense")
     ]
     look = keras.Model(spiking.input, [layer.output for layer in neurons])
-    for spikes in look(X[:2]):
-        assert set(np.unique(to_numpy(spikes))) == {0, 1}
+    for spikes in look.predict(X, verbose=0):
+        assert set(np.unique(spikes)) == {0, 1}
     assert float(to_numpy(neurons[-1].threshold)) <= 6
 
 
@@ -92,12 +92,15 @@ def images(*given):
 
 def test_max_pooling():
     before = images(stock.MaxPooling2D(2), stock.Conv2D(2, 3, activation="relu"))
-    error = np.abs(to_numpy(to_spiking(before, X, 64)(X)) - to_numpy(before(X))).max()
+    error = np.abs(
+        to_spiking(before, X, 64).predict(X, verbose=0) - before.predict(X, verbose=0)
+    ).max()
     assert error < 0.1
     behind = images(stock.Conv2D(2, 3, activation="relu"), stock.MaxPooling2D(2))
     with pytest.raises(ValueError, match="Expected average pooling, or max_pooling="):
         to_spiking(behind, X)
-    assert np.isfinite(to_numpy(to_spiking(behind, X, 4, max_pooling="spikes")(X))).all()
+    spiking = to_spiking(behind, X, 4, max_pooling="spikes")
+    assert np.isfinite(spiking.predict(X, verbose=0)).all()
 
 
 def twice():

@@ -7,7 +7,7 @@ from functools import partial
 import keras
 from keras import ops
 
-from keras_htaf import backend
+from keras_htaf import backend, neurons
 from keras_htaf.layers.spiking.neuron import NeuronLayer
 from keras_htaf.layers.spiking.time_axis import check_time
 from keras_htaf.quantizers import Step
@@ -93,8 +93,30 @@ class OverTime(NeuronLayer):
         parameters = self.parameters()
         if self.spike is not None and self.spike.is_tapped:
             return self._watched({"x": x, **mask}, state, parameters, training)
+        if not mask and (neuron := self._closed_form()):
+            if self.neuron.scale_input:
+                x = self.neuron.scaled(ops.cast(x, self.state_dtype), parameters["decay"])
+            numbers = (parameters["decay"], parameters["threshold"], *parameters["spike"])
+            y, last = backend.integrate_and_fire(neuron, x, *state, *numbers, bool(training))
+            return self.in_compute_dtype(y), (last,)
         (y,), state = self._scan({"x": x, **mask}, state, parameters, training)
         return y, state
+
+    def _closed_form(self) -> backend.Firing | None:
+        """The neurons as `backend.integrate_and_fire` takes them, if it does."""
+        neuron, spike = self.neuron, self.spike
+        plain = type(neuron) is neurons.LIF and not (neuron.rest or neuron.fires_before_update)
+        if not plain or self.is_recurrent or spike.forward_mode != "hard":
+            return None
+        return backend.Firing(
+            surrogate=spike.surrogate,
+            reset=neuron.reset,
+            reset_value=float(neuron.reset_value),
+            at_threshold=spike.fires_at_zero,
+            late=neuron.reset_next_step,
+            detach=neuron.detach_reset,
+            trained=(self.trainable_decay, self.trainable_threshold),
+        )
 
     def _scan(self, inputs, state, parameters, training, looks=False):
         """The outputs, if `looks` with the distances from the threshold, and the last state."""

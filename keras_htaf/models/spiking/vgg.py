@@ -30,8 +30,9 @@ def spiking_vgg(
 ) -> keras.Model:
     """A chain of 3 x 3 convolutions, each with normalisation over time and spiking neurons.
 
-    In direct coding the first convolution, whose input does not change, is computed once. The
-    largest of spikes is a spike, their average is a number.
+    What is pooled are currents, before the normalisation and the neurons: that needs fewer neurons,
+    and all convolutions but the first read spikes whatever the pooling. In direct coding the first
+    convolution and its pooling, whose input does not change, are computed once.
 
     Args:
         input_shape: (height, width, channels); with `encoding=None` (time, height, width,
@@ -40,7 +41,8 @@ def spiking_vgg(
         num_steps: Number of steps T of direct coding. Default 4.
         filters: Channels of each convolution.
         pool_every: After how many convolutions each the image is halved. Default 2.
-        pooling: `"max"` (default) or `"average"`.
+        pooling: `"max"` (default) or `"average"`, whose gradient is some 20 times faster with JAX
+            on a CPU.
         dense_units: Units of spiking dense layers between the last convolution and the head.
             Default none.
         encoding, neuron, neuron_options, normalization: As for `spiking_mlp`.
@@ -58,7 +60,7 @@ def spiking_vgg(
 
     >>> model = spiking_vgg((28, 28, 1), 10, filters=(8, 16), pool_every=1)
     >>> model.get_layer("conv2_spikes").output.shape
-    (None, 4, 14, 14, 16)
+    (None, 4, 7, 7, 16)
     """
     check_sizes(num_outputs=num_outputs, pool_every=pool_every)
     for key, sizes in (("filters", filters), ("dense_units", dense_units)):
@@ -73,9 +75,10 @@ def spiking_vgg(
     pool = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}[pooling]
     for i, channels in enumerate(filters, start=1):
         place = f"conv{i}"
-        x = parts.fire(parts.norm(parts.conv(x, channels, place), place), place)
+        x = parts.conv(x, channels, place)
         if i % pool_every == 0:
             x = parts.each(pool(2, data_format="channels_last", name=f"{place}_pool"), x)
+        x = parts.fire(parts.norm(x, place), place)
     x = parts.each(layers.Flatten(data_format="channels_last", name="flatten"), x)
     for i, units in enumerate(dense_units, start=1):
         place = f"dense{i}"
