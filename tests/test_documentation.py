@@ -52,6 +52,17 @@ def test_larq_page():
         assert hasattr(getattr(keras_htaf, room), thing), name
 
 
+def test_interpret_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/interpret.md").read_text(encoding="utf-8")
+    scope = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, scope)
+    assert scope["analysis"].codes.accuracy() > 0.8
+    assert (tmp_path / "report.html").stat().st_size > 50_000
+    assert (tmp_path / "tables/bits.csv").exists()
+
+
 def _right_column(page: Path) -> str:
     rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     return "\n".join(row.split("|")[2] for row in rows)
