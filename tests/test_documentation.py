@@ -81,6 +81,17 @@ def test_names_of_larq_that_are_names_here():
         assert name == "hard_tanh" or keras_htaf.quantizers.get(name) is not None
 
 
+def test_interpret_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/interpret.md").read_text(encoding="utf-8")
+    scope = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, scope)
+    assert scope["analysis"].codes.accuracy() > 0.8
+    assert (tmp_path / "report.html").stat().st_size > 50_000
+    assert (tmp_path / "tables/bits.csv").exists()
+
+
 def _columns(page: Path, column: int) -> list[str]:
     rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     return [row.split("|")[column] for row in rows]
