@@ -116,7 +116,7 @@ def _calls(model, given: dict[int, _Code], prefix: str) -> Generator[Call, None,
             "functional model, or a sequential one that begins with keras.Input."
         )
     codes = dict(given)  # by the identity of symbolic tensors
-    for node in _nodes(outputs):
+    for node in nodes(outputs):
         operation = node.operation
         inputs, results = list(node.input_tensors), list(node.output_tensors)
         before = [codes.get(id(tensor), _REAL) for tensor in inputs]
@@ -166,7 +166,7 @@ def _selects(operation) -> bool:
     return isinstance(operation, _SELECTING) or keras_operation(operation) in SELECTING_OPERATIONS
 
 
-def _nodes(outputs) -> list:
+def nodes(outputs) -> list:
     """The nodes that the outputs are computed by, each after those it needs."""
     order, seen = [], set()
     pending = [(_node(tensor), False) for tensor in reversed(outputs)]

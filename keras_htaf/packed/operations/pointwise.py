@@ -1,0 +1,163 @@
+"""What treats each number, or each channel, by itself; residual sums."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+
+from keras_htaf.packed.graph import Operation, Spec
+
+ROUNDINGS = ("once", "twice", "centred")
+
+
+def _real(operation: Operation, spec: Spec) -> Spec:
+    if spec.coding is not None:
+        raise operation.error("bits", "numbers")
+    return spec
+
+
+class Affine:
+    """A factor and an offset for each channel, such as batch normalisation's.
+
+    Attribute: `rounding`, how the backend that the network comes from rounds: "once" (a fused
+    multiply-add: x * scale + offset), "twice" (product and sum), or "centred"
+    ((x - mean) * scale + offset, three times). Arrays: `scale`, `offset`, `mean` if centred, all
+    float32 (channels,).
+    """
+
+    @staticmethod
+    def infer(operation: Operation, spec: Spec) -> Spec:
+        rounding = operation.choice("rounding", ROUNDINGS)
+        for key in ("scale", "offset", "mean")[: 3 if rounding == "centred" else 2]:
+            operation.array(key, (spec.channels,), "float32")
+        return _real(operation, Spec(spec.shape, spec.coding))
+
+    @staticmethod
+    def define(operation: Operation, specs, x):
+        scale, offset = operation.arrays["scale"], operation.arrays["offset"]
+        if operation.attributes["rounding"] == "once":
+            # A product of two float32 numbers is exact in float64.
+            return (x.astype(np.float64) * scale + offset).astype(np.float32)
+        if operation.attributes["rounding"] == "centred":
+            x = x - operation.arrays["mean"]
+        return x * scale + offset
+
+    @staticmethod
+    def prepare(operation: Operation, spec: Spec):
+        if operation.attributes["rounding"] != "once":
+            return lambda x: Affine.define(operation, (spec,), x)
+        from keras_htaf.packed.kernels import units
+
+        scale, offset = operation.arrays["scale"], operation.arrays["offset"]
+
+        def affine(x):
+            out = np.empty(x.shape, np.float32)
+            flat = np.ascontiguousarray(x).reshape(-1, spec.channels)
+            units.affine(flat, scale, offset, out.reshape(-1, spec.channels))
+            return out
+
+        return affine
+
+
+class Add:
+    """A sum of values of one shape, from the first to the last."""
+
+    @staticmethod
+    def infer(operation: Operation, *specs: Spec) -> Spec:
+        if not specs or len(set(specs)) > 1:
+            raise operation.error(f"{specs}", "values of one shape")
+        return _real(operation, specs[0])
+
+    @staticmethod
+    def define(operation: Operation, specs, *values):
+        return reduce(np.add, values)
+
+    @staticmethod
+    def prepare(operation: Operation, *specs: Spec):
+        return lambda *values: reduce(np.add, values)
+
+
+def _softmax(x):
+    powers = np.exp(x - x.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+FUNCTIONS = {
+    "linear": lambda x: x,
+    "relu": lambda x: np.maximum(x, np.float32(0)),
+    "relu6": lambda x: np.clip(x, np.float32(0), np.float32(6)),
+    "hard_tanh": lambda x: np.clip(x, np.float32(-1), np.float32(1)),
+    "tanh": np.tanh,
+    # By the hyperbolic tangent, which does not overflow.
+    "sigmoid": lambda x: (np.tanh(x * np.float32(0.5)) + np.float32(1)) * np.float32(0.5),
+    "softmax": _softmax,
+}
+"""Activations by the names that Keras has for them."""
+
+
+class Activation:
+    """A function of each number (softmax: of the channels). Attribute: `function`."""
+
+    @staticmethod
+    def infer(operation: Operation, spec: Spec) -> Spec:
+        operation.choice("function", tuple(FUNCTIONS))
+        return _real(operation, spec)
+
+    @staticmethod
+    def define(operation: Operation, specs, x):
+        return FUNCTIONS[operation.attributes["function"]](x)
+
+    @staticmethod
+    def prepare(operation: Operation, spec: Spec):
+        return FUNCTIONS[operation.attributes["function"]]
+
+
+class RPReLU:
+    """z + d where z = x - c is positive, else b z + d.
+
+    Arrays: `input_shift` c, `slope` b, `output_shift` d, float32 (channels,).
+    """
+
+    @staticmethod
+    def infer(operation: Operation, spec: Spec) -> Spec:
+        for key in ("input_shift", "slope", "output_shift"):
+            operation.array(key, (spec.channels,), "float32")
+        return _real(operation, spec)
+
+    @staticmethod
+    def define(operation: Operation, specs, x):
+        z = x - operation.arrays["input_shift"]
+        z = np.where(z > 0, z, operation.arrays["slope"] * z)
+        return z + operation.arrays["output_shift"]
+
+    @staticmethod
+    def prepare(operation: Operation, spec: Spec):
+        return lambda x: RPReLU.define(operation, (spec,), x)
+
+
+class LayerNorm:
+    """Each position less its mean, over its deviation, then a factor and an offset.
+
+    Attribute: `epsilon`. Arrays: `scale`, `offset`, float32 (channels,).
+    """
+
+    @staticmethod
+    def infer(operation: Operation, spec: Spec) -> Spec:
+        epsilon = operation.attributes.get("epsilon")
+        if type(epsilon) is not float or not 0 <= epsilon < 1:
+            raise operation.error(f"epsilon={epsilon!r}", "a number of [0, 1)")
+        for key in ("scale", "offset"):
+            operation.array(key, (spec.channels,), "float32")
+        return _real(operation, spec)
+
+    @staticmethod
+    def define(operation: Operation, specs, x):
+        centred = x - x.mean(-1, keepdims=True)
+        variance = np.square(centred).mean(-1, keepdims=True)
+        centred /= np.sqrt(variance + np.float32(operation.attributes["epsilon"]))
+        return centred * operation.arrays["scale"] + operation.arrays["offset"]
+
+    @staticmethod
+    def prepare(operation: Operation, spec: Spec):
+        return lambda x: LayerNorm.define(operation, (spec,), x)
