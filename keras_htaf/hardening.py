@@ -106,15 +106,9 @@ def with_forward(model: keras.Model, forward: str) -> keras.Model:
             f"Model {model.name!r} has no step layer (keras_htaf.layers.HTAF, Heaviside, Sign), so "
             "there is nothing to harden or soften."
         )
-    twin = copied(model)
+    twin = _rebuild(model)
     for layer in step_layers(twin):
         layer.set_forward(forward)
-    return twin
-
-
-def copied(model: keras.Model) -> keras.Model:
-    """A new model, not compiled, with the same weights, rebuilt from the config of a built one."""
-    twin = _rebuild(model)
     twin.set_weights(model.get_weights())
     return twin
 

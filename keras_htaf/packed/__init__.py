@@ -22,10 +22,11 @@ def pack(model, *, unsupported: str = "error") -> PackedModel:
 
     Kernels become bits; what lies between a sum of bits and the next step (the kernel's scale, a
     bias, batch normalisation, maximum pooling) becomes an integer threshold for each channel, found
-    by asking Keras itself, compiled as in `predict`, which sums pass the step. So the integers, and
-    the bits, are those of `model.predict` on the backend that packs it, ties included (backends
-    round batch normalisation differently). Float layers, and residual sums, are computed in
-    float32, whose rounding depends on the order of summation.
+    by asking Keras itself which sums pass the step. So the integers and the bits are exactly those
+    of the model on the backend that packs it, called eagerly; backends round batch normalisation
+    differently, and a compiled model may round a sum that lies exactly at the threshold otherwise
+    (on JAX, XLA does so depending on the neighbours of the layer). Float layers and residual sums
+    are computed in float32, and their rounding depends on the order of summation.
 
     Args:
         model: A built functional or sequential model with one input and one output, float32, all

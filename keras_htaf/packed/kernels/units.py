@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, prange, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit, prange
 
 from keras_htaf.packed.kernels.counting import PANEL, at_least
 
@@ -86,24 +83,3 @@ def each_channel(x, kernel, masked, window, pad, classes, base, factor, out):
                 for c in range(min(PANEL, channels - start)):
                     at = (start + c) * multiplier + m
                     out[row, start + c, m] = base[kind, at] + factor * np.float32(counts[c])
-
-
-@intrinsic
-def _fused(context, a, b, c):
-    """a * b + c of float32, rounded once."""
-
-    def generate(target, build, signature, arguments):
-        number = ir.FloatType()
-        kind = ir.FunctionType(number, [number] * 3)
-        fused = cgutils.get_or_insert_function(build.module, kind, "llvm.fma.f32")
-        return build.call(fused, arguments)
-
-    return types.float32(types.float32, types.float32, types.float32), generate
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def affine(x, scale, offset, out):
-    """out = scale * x + offset, rounded once, of float32 (rows, channels)."""
-    for row in prange(x.shape[0]):
-        for c in range(x.shape[1]):
-            out[row, c] = _fused(x[row, c], scale[c], offset[c])

@@ -8,8 +8,6 @@ import numpy as np
 
 from keras_htaf.packed.graph import Operation, Spec
 
-ROUNDINGS = ("once", "twice", "centred")
-
 
 def _real(operation: Operation, spec: Spec) -> Spec:
     if spec.coding is not None:
@@ -20,41 +18,30 @@ def _real(operation: Operation, spec: Spec) -> Spec:
 class Affine:
     """A factor and an offset for each channel, such as batch normalisation's.
 
-    Attribute: `rounding`, how the backend that the network comes from rounds: "once" (a fused
-    multiply-add: x * scale + offset), "twice" (product and sum), or "centred"
-    ((x - mean) * scale + offset, three times). Arrays: `scale`, `offset`, `mean` if centred, all
-    float32 (channels,).
+    x * scale + offset, or (x - mean) * scale + offset if there is a mean, each operation rounded.
+    Arrays: `scale`, `offset` and, where it has one, `mean`, float32 (channels,).
     """
 
     @staticmethod
     def infer(operation: Operation, spec: Spec) -> Spec:
-        rounding = operation.choice("rounding", ROUNDINGS)
-        for key in ("scale", "offset", "mean")[: 3 if rounding == "centred" else 2]:
+        for key in ("scale", "offset", *(("mean",) if "mean" in operation.arrays else ())):
             operation.array(key, (spec.channels,), "float32")
-        return _real(operation, Spec(spec.shape, spec.coding))
+        return _real(operation, spec)
 
     @staticmethod
     def define(operation: Operation, specs, x):
-        scale, offset = operation.arrays["scale"], operation.arrays["offset"]
-        if operation.attributes["rounding"] == "once":
-            # A product of two float32 numbers is exact in float64.
-            return (x.astype(np.float64) * scale + offset).astype(np.float32)
-        if operation.attributes["rounding"] == "centred":
+        if "mean" in operation.arrays:
             x = x - operation.arrays["mean"]
-        return x * scale + offset
+        return x * operation.arrays["scale"] + operation.arrays["offset"]
 
     @staticmethod
     def prepare(operation: Operation, spec: Spec):
-        if operation.attributes["rounding"] != "once":
-            return lambda x: Affine.define(operation, (spec,), x)
-        from keras_htaf.packed.kernels import units
-
         scale, offset = operation.arrays["scale"], operation.arrays["offset"]
+        mean = operation.arrays.get("mean")
 
         def affine(x):
-            out = np.empty(x.shape, np.float32)
-            flat = np.ascontiguousarray(x).reshape(-1, spec.channels)
-            units.affine(flat, scale, offset, out.reshape(-1, spec.channels))
+            out = x * scale if mean is None else np.multiply(x := x - mean, scale, out=x)
+            out += offset
             return out
 
         return affine

@@ -39,11 +39,12 @@ def window_of(operation: Operation, spec: Spec) -> Window:
     dilation = operation.integers("dilation", 2, 1)
     top, left, bottom, right = operation.integers("padding", 4)
     sizes = []
-    for size, k, s, d, beyond in zip(
-        (height, width), kernel, strides, dilation, (top + bottom, left + right), strict=True
+    for size, k, s, d, before, after in zip(
+        (height, width), kernel, strides, dilation, (top, left), (bottom, right), strict=True
     ):
-        sizes.append((size + beyond - d * (k - 1) - 1) // s + 1)
-        if sizes[-1] < 1 or beyond > d * (k - 1) + s:
+        reach = d * (k - 1)
+        sizes.append((size + before + after - reach - 1) // s + 1)
+        if sizes[-1] < 1 or max(before, after) > reach:
             raise operation.error(f"{spec.shape} and {operation.attributes}", "a window that fits")
     return Window(*kernel, *strides, *dilation, top, left, *sizes)
 

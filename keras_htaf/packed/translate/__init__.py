@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import keras
 
-from keras_htaf import hardening
 from keras_htaf.packed.graph import Graph
 from keras_htaf.packed.translate.fold import folded
 from keras_htaf.packed.translate.network import Network
@@ -30,8 +29,6 @@ def translated(model: keras.Model, unsupported: str = "error") -> Graph:
             f"Model {model.name!r} ({type(model).__name__}) has no graph from one input to one "
             "output. Expected a functional model, or a sequential one that begins with keras.Input."
         )
-    # A copy, since probing calls layers in models of its own; steps that are not exact stay so.
-    model = hardening.copied(model)
     network = Network(keeps_unsupported=unsupported == "keras")
     network.follow(model)
     return folded(network)

@@ -21,6 +21,9 @@ from keras_htaf.packed.operations.product import ALWAYS, NEVER
 from keras_htaf.packed.translate.network import Network
 from keras_htaf.packed.translate.probe import NotMonotoneError, Probe
 
+_POINTWISE = ("affine", "activation")
+"""Kinds of what treats each number by itself, and is monotone if it has a source."""
+
 
 def folded(network: Network, thresholds: bool = True) -> Graph:
     """The graph of a network, with thresholds, and with factors and offsets where these remain."""
@@ -50,8 +53,8 @@ def _fold(network: Network, graph: Graph, name: str) -> Graph:
     counted = by_name[source].kind == "product" and len(graph.users()[source]) == 1
     if not (counted or between):
         return graph
-    asked = [o for o in between if o.name in network.sources] + [step]
-    probe = _probe(network, asked, spec)
+    pointwise = [o for o in between if o.kind in _POINTWISE]
+    probe = _probe(network, [*pointwise, step], spec)
     if counted:
         product = by_name[source]
         first, falls, constant = probe.threshold(_largest_sum(network, source))
@@ -71,13 +74,12 @@ def _fold(network: Network, graph: Graph, name: str) -> Graph:
         decides = replace(step, inputs=(source,), attributes=coding, arrays=arrays)
     last = decides.name
     for place, operation in enumerate(between):
-        if operation.name in network.sources:
+        if operation.kind not in ("pool", "reshape"):
             continue
-        arrays = {}
-        if operation.kind == "pool":
-            after = [o for o in between[place:] if o.name in network.sources]
-            falls = after and _probe(network, [*after, step], spec).falls()
-            if np.any(falls):
+        arrays, after = {}, [o for o in between[place:] if o.kind in _POINTWISE]
+        if operation.kind == "pool" and after:
+            falls = _probe(network, [*after, step], spec).falls()
+            if falls.any():
                 arrays["flip"] = to_bytes(falls)
         moved.append(
             replace(operation, name=f"{operation.name}/bits", inputs=(last,), arrays=arrays)
@@ -99,7 +101,7 @@ def _chain(network: Network, by_name, users, step: Operation) -> tuple[str, list
         elif operation.kind == "pool":
             passes = operation.attributes["reduce"] == "max"
         else:
-            passes = source in network.sources and operation.kind in ("affine", "activation")
+            passes = source in network.sources and operation.kind in _POINTWISE
         if not passes:
             break
         between.insert(0, operation)
@@ -128,8 +130,8 @@ def _largest_sum(network: Network, product: str) -> int:
 
 
 def _probe(network: Network, operations: list[Operation], spec) -> Probe:
-    layers = [network.sources[operation.name] for operation in operations]
-    return Probe(layers, spec.channels, len(spec.shape) + 1)
+    functions = [network.sources[operation.name] for operation in operations]
+    return Probe(functions, spec.channels, len(spec.shape) + 1)
 
 
 def _read_off(network: Network, operation: Operation, spec) -> None:
@@ -139,8 +141,6 @@ def _read_off(network: Network, operation: Operation, spec) -> None:
     if isinstance(layer, keras.layers.BatchNormalization):
         mean = keras.ops.convert_to_numpy(layer.moving_mean)
     try:
-        rounding, arrays = _probe(network, [operation], spec).affine(mean)
+        operation.arrays.update(_probe(network, [operation], spec).affine(mean))
     except ValueError as error:
         raise ValueError(f"The layer {operation.name!r} cannot be packed: {error}.") from error
-    operation.attributes["rounding"] = rounding
-    operation.arrays.update(arrays)

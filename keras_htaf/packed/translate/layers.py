@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import ops
@@ -16,23 +18,14 @@ from keras_htaf.quantizers import ScaledSign, Step
 _POINT = {"kernel_size": [1, 1], "strides": [1, 1], "dilation": [1, 1], "padding": [0, 0, 0, 0]}
 
 
-@keras.saving.register_keras_serializable(package="keras_htaf")
-class _Tail(keras.layers.Layer):
-    """What a layer does to its sums, as `BinaryLayer` does it: a scale, then a bias."""
+def _tail(scale, bias) -> Callable:
+    """What a layer does to its sums, in the order in which `BinaryLayer` does it."""
 
-    def __init__(self, scale, unit, bias, **kwargs):
-        super().__init__(**kwargs)
-        self.scale, self.unit, self.bias = scale, unit, bias
+    def tail(sums):
+        outputs = sums * (scale if isinstance(scale, float) else ops.convert_to_tensor(scale))
+        return outputs if bias is None else outputs + ops.convert_to_tensor(bias)
 
-    def call(self, sums):
-        outputs, unit = sums, self.unit
-        if isinstance(self.scale, float):
-            unit = unit * self.scale
-        else:
-            outputs = outputs * ops.convert_to_tensor(self.scale)
-        if unit != 1:
-            outputs = outputs * unit
-        return outputs if self.bias is None else outputs + ops.convert_to_tensor(self.bias)
+    return tail
 
 
 def _window(layer, network: Network, name: str) -> dict:
@@ -76,7 +69,7 @@ def _by_filter(kernel: np.ndarray) -> np.ndarray:
 
 def _binary(network: Network, layer, taken: list[str], path: str) -> str:
     (name,) = taken
-    quantizer, unit = layer.input_quantizer, 1.0
+    quantizer = layer.input_quantizer
     if quantizer is not None:
         if not isinstance(quantizer, Step) or isinstance(quantizer, ScaledSign):
             kind = type(quantizer).__name__
@@ -113,9 +106,8 @@ def _binary(network: Network, layer, taken: list[str], path: str) -> str:
             attributes["groups"] = spec.channels
             name = _sums(network, name, kernel, attributes, path, weights)
     bias = None if layer.bias is None else _numpy(layer.bias)
-    if bias is not None or not (isinstance(scale, float) and scale * unit == 1):
-        tail = _Tail(scale, unit, bias)
-        name = affine(network, name, f"{path}/scale", tail)
+    if bias is not None or not isinstance(scale, float) or scale != 1:
+        name = affine(network, name, f"{path}/scale", _tail(scale, bias))
     return activated(network, name, layer.activation, path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 
@@ -22,8 +24,8 @@ class Network:
         self.keeps_unsupported = keeps_unsupported
         self.operations: list[Operation] = []
         self.specs: dict[str, Spec] = {}
-        self.sources: dict[str, list] = {}
-        """Keras layers that compute what an operation of each number by itself does."""
+        self.sources: dict[str, Callable] = {}
+        """Keras layers and the like that compute what an operation of each number does."""
         self.name = "model"
         self._names: dict[int, str] = {}
         self._refused: list[str] = []
@@ -105,14 +107,20 @@ class Network:
             ]
         shape = results[0].shape[1:]
         taken = [self.numbers(name) for name in taken]
-        name = self.add("keras", path, taken, {"layer": kind, "shape": list(shape)}, call=operation)
-        return [name]
+        attributes = {"layer": kind, "shape": list(shape)}
+
+        def call(*values):
+            values = [keras.ops.convert_to_tensor(value) for value in values]
+            given = values if len(values) > 1 else values[0]
+            return keras.ops.convert_to_numpy(keras.ops.stop_gradient(operation(given)))
+
+        return [self.add("keras", path, taken, attributes, call=call)]
 
     def add(self, kind, name, inputs, attributes=None, arrays=None, *, source=None, call=None):
         """Add an operation; returns the name of its value.
 
-        `source` is a Keras layer that computes the same, of operations that treat each number, or
-        each channel, by itself and are monotone; `call` what computes an operation of Keras.
+        `source` computes the same with Keras, of operations that treat each number by itself and
+        are monotone; `call` what computes an operation of the kind "keras".
         """
         unique, times = name, 1
         while unique in self.specs:

@@ -64,7 +64,7 @@ def activated(network: Network, name: str, activation, path: str) -> str:
     function = getattr(activation, "__name__", type(activation).__name__)
     if activation is not getattr(keras.activations, function, None) or function not in FUNCTIONS:
         raise Unsupported(f"its activation is {function!r}: {sorted(FUNCTIONS)} are packed")
-    source = None if function == "softmax" else keras.layers.Activation(activation)
+    source = None if function == "softmax" else activation
     attributes = {"function": function}
     return network.add("activation", path, (network.numbers(name),), attributes, source=source)
 
@@ -74,7 +74,7 @@ def affine(network: Network, name: str, path: str, layer) -> str:
     zeros = np.zeros(network.specs[name].channels, np.float32)
     arrays = {"scale": zeros, "offset": zeros}
     name = network.numbers(name)
-    return network.add("affine", path, (name,), {"rounding": "once"}, arrays, source=layer)
+    return network.add("affine", path, (name,), {}, arrays, source=layer)
 
 
 def _same(network, layer, taken, path):

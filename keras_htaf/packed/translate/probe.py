@@ -1,21 +1,29 @@
 """What Keras computes between a sum and a step, read off its answers.
 
-The thresholds of batch normalisation are not computed by algebra: each backend rounds
-scale * x + offset in its own way (TensorFlow and JAX, compiled, fuse product and sum; PyTorch
-subtracts the mean first), and a sum that lies exactly at the threshold is decided by that rounding.
-All of these ways are monotone in x, so that a search among the representable numbers finds the
-first one that passes. The questions go through `predict`, as the model's own inputs do.
+The thresholds of batch normalisation are not computed by algebra: each backend rounds in its own
+way (TensorFlow and JAX compute x * scale + offset, PyTorch subtracts the mean first). All of them
+are monotone in x, so that a search among the representable numbers finds the first one that passes.
+
+The questions are asked operation by operation, not compiled: XLA rounds a product and a sum that it
+fuses once instead of twice, and whether it fuses them depends on their neighbours and on the batch.
+What is decided so are sums whose normalisation is 0 but for rounding; a compiled model may decide
+those otherwise, from one shape of batch to another.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-import keras
 import numpy as np
+from keras import ops
 
 POINTS = 256
-"""Questions for each channel in a batch."""
+"""Questions for each channel at once."""
+_FAR = 2.0**60
+"""Where no offset counts."""
+_LARGEST = 2.0**100
+"""The largest number that is asked about: its products with scales do not leave the range."""
 
 
 class NotMonotoneError(ValueError):
@@ -34,28 +42,23 @@ class Threshold(NamedTuple):
 
 
 class Probe:
-    """Layers, one after the other, asked for what they give for numbers of each channel."""
+    """Functions, one after the other, asked for what they give for a number in each channel."""
 
-    def __init__(self, layers: list, channels: int, rank: int):
-        inputs = keras.Input((1,) * (rank - 2) + (channels,))
-        x = inputs
-        for layer in layers:
-            x = layer(x)
-        self._model = keras.Model(inputs, x)
-        self._shape = (POINTS, *inputs.shape[1:])
-        self.channels = channels
+    def __init__(self, functions: list[Callable], channels: int, rank: int):
+        self._functions, self.channels = functions, channels
+        self._shape = (POINTS, *(1,) * (rank - 2), channels)
 
     def __call__(self, numbers: np.ndarray) -> np.ndarray:
-        """For float32 numbers (POINTS, channels) the outputs."""
-        answers = self._model.predict(
-            numbers.astype(np.float32).reshape(self._shape), batch_size=POINTS, verbose=0
-        )
-        return np.asarray(answers).reshape(POINTS, self.channels)
+        """For numbers (POINTS, channels) the outputs, float32."""
+        x = ops.convert_to_tensor(numbers.astype(np.float32).reshape(self._shape))
+        for function in self._functions:
+            x = function(x)
+        return np.asarray(ops.convert_to_numpy(x), np.float32).reshape(POINTS, self.channels)
 
     def threshold(self, largest: int | None = None) -> Threshold:
-        """Where the last layer's step is, among the integers up to `largest`, or all floats."""
+        """Where the last layer's step is, among the integers up to `largest`, or the floats."""
         integers = largest is not None
-        end = largest if integers else _key(np.finfo(np.float32).max)
+        end = largest if integers else _key(_LARGEST)
         low, high = np.full(self.channels, -end), np.full(self.channels, end)
         steps = np.arange(POINTS)[:, None]
         before = constant = None
@@ -79,35 +82,32 @@ class Probe:
 
     def falls(self) -> np.ndarray:
         """For each channel, whether the last layer's step falls from 1 to 0, bool."""
-        far = np.finfo(np.float32).max / 2
-        numbers = np.linspace(-far, far, POINTS)[:, None] + np.zeros(self.channels)
+        numbers = np.linspace(-_LARGEST, _LARGEST, POINTS)[:, None] + np.zeros(self.channels)
         bits = self(numbers) > 0
         return bits[0] & ~bits[-1]
 
-    def affine(self, mean: np.ndarray | None = None) -> tuple[str, dict[str, np.ndarray]]:
-        """The rounding, factors and offsets of an `affine` operation that gives the same."""
+    def affine(self, mean: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """The arrays of an `affine` operation that gives the same.
+
+        Args:
+            mean: What PyTorch subtracts before it multiplies, if the layer has a mean.
+        """
         points = np.random.default_rng(0).normal(0, 8, (POINTS, self.channels))
         points[POINTS // 2 :] = np.round(points[POINTS // 2 :])
-        far = 2.0**60  # where no offset counts
-        points[:3] = np.array([0.0, far, -far])[:, None]
+        points[:3] = np.array([0.0, _FAR, -_FAR])[:, None]
         points = points.astype(np.float32)
         answers = self(points)
         if not np.isfinite(answers).all():
             raise ValueError("it gives NaN or infinity")
-        scale = (answers[1].astype(np.float64) - answers[2]) / (2 * far)
+        scale = (answers[1].astype(np.float64) - answers[2]) / (2 * _FAR)
         arrays = {"scale": scale.astype(np.float32), "offset": answers[0]}
-        exact = (points.astype(np.float64) * arrays["scale"] + answers[0]).astype(np.float32)
-        found = {"once": exact, "twice": points * arrays["scale"] + answers[0]}
-        centred = {}
-        if mean is not None:
-            mean = mean.astype(np.float32)
-            # Where x is the mean, nothing but the offset is left.
-            offset = self(np.broadcast_to(mean, points.shape))[0]
-            found["centred"] = (points - mean) * arrays["scale"] + offset
-            centred = {"offset": offset, "mean": mean}
-        wrong = {rounding: np.sum(numbers != answers) for rounding, numbers in found.items()}
-        best = min(wrong, key=wrong.get)
-        return best, {**arrays, **(centred if best == "centred" else {})}
+        if mean is None or (points * arrays["scale"] + arrays["offset"] == answers).all():
+            return arrays
+        mean = mean.astype(np.float32)
+        offset = self(np.broadcast_to(mean, points.shape))[0]  # where x is the mean, that is left
+        centred = {"scale": arrays["scale"], "offset": offset, "mean": mean}
+        same = (points - mean) * centred["scale"] + offset == answers
+        return centred if same.mean() > 0.5 else arrays
 
 
 def _key(number: np.ndarray) -> np.ndarray:
