@@ -160,6 +160,18 @@ def test_step_and_unpack(shape, inputs, seed):
         check(Operation("unpack", "u", ("x",)), bits, seed=seed)
 
 
+@pytest.mark.parametrize("samples", [1, 8, 9])
+@pytest.mark.parametrize("coding", ["sign", "bit"])
+def test_lookup(samples, coding):
+    random = np.random.default_rng(samples)
+    for shape, runs in (((37,), (37,)), ((2, 50), (17, 33))):
+        arrays = {"kernel": random.normal(size=(sum(runs), 5)).astype("float32")}
+        operation = Operation("lookup", "l", ("x",), {"filters": 5}, arrays)
+        check(operation, Spec(shape, coding, runs), samples=samples, exact=False)
+        operation.arrays["bias"] = arrays["kernel"][0]
+        check(operation, Spec(shape, coding, runs), samples=samples, exact=False)
+
+
 def test_the_others():
     image, random = Spec((4, 5, 6)), np.random.default_rng(0)
     ones = {"scale": random.normal(size=6), "offset": random.normal(size=6)}

@@ -83,3 +83,21 @@ def each_channel(x, kernel, masked, window, pad, classes, base, factor, out):
                 for c in range(min(PANEL, channels - start)):
                     at = (start + c) * multiplier + m
                     out[row, start + c, m] = base[kind, at] + factor * np.float32(counts[c])
+
+
+@njit(cache=True, nogil=True)
+def look_up(x, tables, bias, out):
+    """out = bias + the sum that each 4 bits of x choose; x is (rows, units), out (rows, filters).
+
+    `tables` are float32, (4 units, 16, filters).
+    """
+    rows, filters = out.shape
+    for row in range(rows):
+        for n in range(filters):
+            out[row, n] = bias[n]
+        for u in range(x.shape[1]):
+            unit = np.int64(x[row, u])
+            a, b = tables[4 * u, unit & 15], tables[4 * u + 1, unit >> 4 & 15]
+            c, d = tables[4 * u + 2, unit >> 8 & 15], tables[4 * u + 3, unit >> 12]
+            for n in range(filters):
+                out[row, n] += (a[n] + b[n]) + (c[n] + d[n])

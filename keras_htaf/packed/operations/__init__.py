@@ -3,7 +3,8 @@
 product.py       dense layers and convolutions of bits with binary kernels: sums, or bits again
 depthwise.py     the same for each channel by itself
 steps.py         numbers to bits, and bits to numbers
-linear.py        dense layers and convolutions with float kernels
+linear.py        dense layers and convolutions of numbers with float kernels
+lookup.py        dense layers of bits with float kernels
 pooling.py       maxima of bits and numbers, means
 pointwise.py     batch normalisation, activations, residual sums: what treats each number by itself
 shapes.py        flattening, concatenation, slices; what is left to Keras
@@ -22,6 +23,7 @@ from __future__ import annotations
 from keras_htaf.packed.graph import Graph, Spec
 from keras_htaf.packed.operations.depthwise import Depthwise
 from keras_htaf.packed.operations.linear import Linear
+from keras_htaf.packed.operations.lookup import Lookup
 from keras_htaf.packed.operations.pointwise import Activation, Add, Affine, LayerNorm, RPReLU
 from keras_htaf.packed.operations.pooling import GlobalPool, Pool
 from keras_htaf.packed.operations.product import Product
@@ -39,6 +41,7 @@ KINDS = {
     "keras": Elsewhere,
     "layer_norm": LayerNorm,
     "linear": Linear,
+    "lookup": Lookup,
     "pool": Pool,
     "product": Product,
     "reshape": Reshape,

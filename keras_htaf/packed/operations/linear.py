@@ -116,11 +116,17 @@ def _bordered(x, window, value):
 
 
 def _windows(x, window):
-    """A view of the windows of images with borders: (n, oh, ow, kh, kw, channels)."""
+    """A view of the windows of images with borders: (n, oh, ow, kh, kw, channels).
+
+    Neighbouring columns lie one after the other, so that a row of a window is one run to copy.
+    """
     w, (by_image, by_row, by_column, by_channel) = window, x.strides
+    columns, channels = w.kw, x.shape[3]
+    if w.dw == 1:
+        columns, channels = 1, w.kw * channels
     return np.lib.stride_tricks.as_strided(
         x,
-        (len(x), w.oh, w.ow, w.kh, w.kw, x.shape[3]),
+        (len(x), w.oh, w.ow, w.kh, columns, channels),
         (by_image, by_row * w.sh, by_column * w.sw, by_row * w.dh, by_column * w.dw, by_channel),
         writeable=False,
     )

@@ -49,15 +49,18 @@ def _four(kernel: np.ndarray) -> np.ndarray:
 def _plain(network: Network, layer, taken: list[str], path: str) -> str:
     """Keras's own layers, with float kernels."""
     (name,) = taken
+    arrays = {} if layer.bias is None else {"bias": _numpy(layer.bias)}
+    if isinstance(layer, keras.layers.Dense) and network.specs[name].coding is not None:
+        arrays["kernel"] = _numpy(layer.kernel)
+        name = network.add("lookup", path, (name,), {"filters": layer.units}, arrays)
+        return activated(network, name, layer.activation, path)
     attributes = {**_window(layer, network, name), "pad_value": 0}
     kernel = _four(_numpy(layer.kernel))
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
         attributes["groups"] = network.specs[name].channels
     attributes = {"groups": 1, **attributes, "filters": kernel.shape[3]}
-    arrays = {"kernel": kernel}
-    if layer.bias is not None:
-        arrays["bias"] = _numpy(layer.bias)
+    arrays["kernel"] = kernel
     name = network.add("linear", path, (network.numbers(name),), attributes, arrays)
     return activated(network, name, layer.activation, path)
 
