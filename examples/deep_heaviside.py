@@ -3,7 +3,7 @@
     KERAS_BACKEND=jax python examples/deep_heaviside.py
     KERAS_BACKEND=jax python examples/deep_heaviside.py --data mnist --data-dir DIR --epochs 10
 
-Without arguments it takes the embedded digits and half a minute on a CPU; on MNIST it is the
+Without arguments it takes the embedded digits and about a minute on a CPU; on MNIST it is the
 network of docs/results/stability.md, some minutes. The steps are exact while they are trained, so
 the accuracy is that of the network of bits itself. What each layer receives and passes back is
 printed before and after (`keras_htaf.diagnose`).
@@ -54,7 +54,7 @@ for activation in (None, "relu"):
         batches,
         epochs=options.epochs,
         verbose=0,
-        callbacks=[AnnealSharpness(2.0, 16.0, frequency="step")] if exact else [],
+        callbacks=[AnnealSharpness(peak=(0.25, 2.0), frequency="step")] if exact else [],
     )
     if exact:
         print(f"at the end\n{keras_htaf.diagnose(model, x_test[:512], y_test[:512])}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import ExitStack
 from numbers import Real
 
@@ -9,8 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_htaf.hardening import distinct, unit_steps
+from keras_htaf.hardening import distinct, other_steps, unit_steps
 from keras_htaf.quantizers import Step
+from keras_htaf.samples import FEW, numbers
 
 
 def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
@@ -31,6 +33,7 @@ def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
     Args:
         model: A built model with step layers. Only their scales change.
         x: One batch of inputs, an array or what the model takes; some hundreds of samples suffice.
+            Of fewer than 32 it warns.
         share: Above 0 and below 1. Default 0.5: half of the slope lies where half of the data
             lie, which suits light and heavy tails alike.
 
@@ -40,8 +43,9 @@ def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
         or whose slope has infinite area (`Rectangle(clip=None)`), keeps the one it had.
 
     Raises:
-        ValueError: If `share` is out of range, `model` is not a built model with step layers, or a
-            step receives no input, one that is not finite, or is called within a compiled loop.
+        ValueError: If `share` is out of range, `model` is not a built model with step layers, `x`
+            is no batch of its inputs, or a step receives no input, one that is not finite, or is
+            called within a compiled loop.
 
     Example:
 
@@ -59,8 +63,12 @@ def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
         raise ValueError(f"Model {model.name!r} is not built. Call it on data first.")
     steps = unit_steps(model)
     if not steps:
-        raise ValueError(f"Model {model.name!r} has no step layer, so there is nothing to set.")
+        raise ValueError(
+            f"Model {model.name!r} has no step layer, so there is nothing to set."
+            + other_steps(model)
+        )
 
+    x = _batch(model, x)
     scales: dict[Step, float] = {}
 
     def setter(layer):
@@ -88,6 +96,33 @@ def calibrate(model: keras.Model, x, share: float = 0.5) -> dict[str, float]:
     for layer, scale in scales.items():
         layer.scale.assign(scale)
     return dict(zip(distinct(layer.path for layer in scales), scales.values(), strict=True))
+
+
+def _batch(model, x):
+    """`x` as one batch of the model's inputs: an array of a model with one, else as it is."""
+    inputs = getattr(model, "inputs", None) or ()
+    if len(inputs) == 1 and isinstance(x, (list, tuple)) and len(x) != 1:
+        x = numbers("x", x)
+    leaves = keras.tree.flatten(x)
+    if not leaves or not all(hasattr(leaf, "shape") for leaf in leaves):
+        raise ValueError(
+            f"Received x of type {type(x).__name__}. Expected one batch of inputs, an array: of a "
+            "data set such as `split.arrays(512)[0]`, of batches the inputs of one."
+        )
+    if len(inputs) == 1 and len(leaves) == 1 and leaves[0].shape == tuple(inputs[0].shape)[1:]:
+        raise ValueError(
+            f"Received x of shape {tuple(leaves[0].shape)}, a single sample. Expected a batch of "
+            f"shape {tuple(inputs[0].shape)}, of some hundreds of samples."
+        )
+    samples = leaves[0].shape[0] if leaves[0].shape else 0
+    if 0 < samples < FEW:
+        warnings.warn(
+            f"calibrate received {samples} sample{'s' if samples > 1 else ''}. Scales of so few "
+            "are rough; batch normalisation, which takes its statistics from them, gives only 0 "
+            "for a single one, and the steps behind it keep their scale. Expected some hundreds.",
+            stacklevel=3,
+        )
+    return x
 
 
 def _scale(layer: Step, inputs, share: float) -> float:

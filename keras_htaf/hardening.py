@@ -113,7 +113,7 @@ def with_forward(model: keras.Model, forward: str) -> keras.Model:
     other = FORWARDS[1 - FORWARDS.index(forward)]
     if stuck := _functions(model, other):
         raise ValueError(
-            f"Model {model.name!r} uses functions of keras_htaf.ops in {stuck}; these are always "
+            f"Model {model.name!r} uses {', '.join(stuck)}; these functions are always "
             f"{other} and cannot be made {forward}. Use the layers keras_htaf.layers.HTAF, "
             "Heaviside and Sign instead; they can also be another layer's activation."
         )
@@ -121,7 +121,7 @@ def with_forward(model: keras.Model, forward: str) -> keras.Model:
     if not exact and not step_layers(model):
         raise ValueError(
             f"Model {model.name!r} has no step layer (keras_htaf.layers.HTAF, Heaviside, Sign), so "
-            "there is nothing to harden or soften."
+            f"there is nothing to harden or soften.{other_steps(model)}"
         )
     twin = _rebuild(model)
     for layer in step_layers(twin):
@@ -130,16 +130,23 @@ def with_forward(model: keras.Model, forward: str) -> keras.Model:
     return twin
 
 
+def other_steps(model: keras.Model) -> str:
+    """A sentence about the functions that a model without step layers uses in their place."""
+    used = [use for mode in FORWARDS for use in _functions(model, mode)]
+    return f" It uses {', '.join(used)}: a function, not the layer." if used else ""
+
+
 def _functions(model: keras.Model, forward: str) -> list[str]:
-    """Names of the nodes and layers that use a function of `ops` of the given mode."""
+    """The functions of `ops` of the given mode that are used, each with its node or layer."""
     found = []
     for layer in model._flatten_layers():
         nodes = [op for op in getattr(layer, "operations", ()) if isinstance(op, steps.StepNode)]
-        found += [node.name for node in nodes if node.forward_mode == forward]
+        nodes = [node for node in nodes if node.forward_mode == forward]
+        found += [(type(node).__name__.lstrip("_").lower(), node.name) for node in nodes]
         activation = getattr(layer, "activation", None)
         if any(activation is f for f, mode in steps.FUNCTIONS.items() if mode == forward):
-            found.append(layer.name)
-    return found
+            found.append((activation.__name__, layer.name))
+    return [f"keras_htaf.ops.{function} in {name!r}" for function, name in found]
 
 
 def _compiled_like(model: keras.Model, twin: keras.Model) -> keras.Model:

@@ -1,4 +1,4 @@
-"""Penalties on batches of bits."""
+"""Penalties on batches of bits and spikes."""
 
 from __future__ import annotations
 
@@ -60,3 +60,54 @@ class BitDiversity(keras.regularizers.Regularizer):
 
     def get_config(self):
         return {"usage": self.usage, "decorrelation": self.decorrelation}
+
+
+@keras.saving.register_keras_serializable(package="keras_htaf")
+class SpikeRate(keras.regularizers.Regularizer):
+    """Keeps the rates of spiking units within a range.
+
+    With r_j the mean of the spikes of unit or channel j over the batch, time and space:
+
+        mean_j (below * max(0, low - r_j)^2  +  above * max(0, r_j - high)^2)
+
+    The first term revives units that hardly spike, whose gradient comes through the surrogate slope
+    alone; the second saves spikes, and so energy. Nothing is asked of a rate within the range.
+
+    Add it with `keras_htaf.layers.ActivityPenalty` behind the neurons. Masked steps, which have no
+    spikes, count as steps.
+
+    Args:
+        low: Lower end of the range, 0 to `high`, in spikes a step. Default 0.
+        high: Upper end, `low` to 1. Default 0.2.
+        below: Non-negative float, weight of the first term. Default 1.
+        above: Non-negative float, weight of the second. Default 1.
+
+    Raises:
+        ValueError: If the rates are not in order and within 0 to 1, or a weight is negative.
+
+    Example:
+
+    >>> float(SpikeRate(high=0.5)(np.ones((2, 10, 4), "float32")))
+    0.25
+    """
+
+    def __init__(self, low: float = 0.0, high: float = 0.2, below: float = 1.0, above: float = 1.0):
+        if not 0 <= low <= high <= 1:
+            raise ValueError(
+                f"Received low={low!r}, high={high!r}. Expected rates with 0 <= low <= high <= 1."
+            )
+        for name, value in (("below", below), ("above", above)):
+            if not value >= 0:
+                raise ValueError(f"Received {name}={value!r}. Expected a number >= 0.")
+        self.low, self.high = float(low), float(high)
+        self.below, self.above = float(below), float(above)
+
+    def __call__(self, spikes):
+        spikes = ops.cast(spikes, "float32")
+        rates = ops.mean(spikes, axis=tuple(range(len(spikes.shape) - 1)))
+        lacking = ops.square(ops.relu(self.low - rates))
+        spare = ops.square(ops.relu(rates - self.high))
+        return ops.mean(self.below * lacking + self.above * spare)
+
+    def get_config(self):
+        return {"low": self.low, "high": self.high, "below": self.below, "above": self.above}

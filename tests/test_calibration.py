@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras.utils import PyDataset
 from support import tensor, to_numpy
 
 from keras_htaf import calibrate, harden, layers, load_model, surrogates
@@ -382,6 +383,20 @@ def test_model_errors():
         calibrate(only(layers.Sign()), X[:0])
     with pytest.raises(ValueError, match="'plain' has no step layer"):
         calibrate(keras.Sequential([keras.Input((5,)), keras.layers.ReLU()], name="plain"), X)
+
+
+def test_batches_that_are_none():
+    model = only(layers.Sign(ATAN))
+    assert calibrate(model, X.tolist()) == calibrate(model, X)
+    with pytest.raises(ValueError, match=r"shape \(5,\), a single sample. Expected a batch"):
+        calibrate(model, X[0])
+    for wrong in (PyDataset(), iter([X]), {"x": "y"}, None):
+        with pytest.raises(ValueError, match=r"Received x of type \w+\. Expected one batch"):
+            calibrate(model, wrong)
+    with pytest.raises(ValueError, match="Received x that is no array"):
+        calibrate(model, [X[:2], X[:3]])
+    with pytest.warns(UserWarning, match="received 1 sample. .* batch normalisation"):
+        calibrate(model, X[:1])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

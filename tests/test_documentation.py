@@ -34,6 +34,8 @@ def test_readme_examples(tmp_path, monkeypatch):
     assert set(np.unique(scope["bits"])) == {0.0, 1.0}
     x_test, y_test = scope["x_test"].reshape(-1, 64), scope["y_test"]
     assert scope["signs"]["layer1/kernel"].shape == (64 * 128 // 8,)
+    assert scope["error"] < 0.15
+    assert Path("diagnosis.png").stat().st_size > 10_000
     _, accuracy = keras_htaf.harden(scope["model"]).evaluate(x_test, y_test, verbose=0)
     assert accuracy > 0.93
 
@@ -77,6 +79,17 @@ def test_names_of_larq_that_are_names_here():
     text = "\n".join(_columns(ROOT / "docs/larq.md", 2))
     for name in re.findall(r'`"(\w+)"`', text):
         assert name == "hard_tanh" or keras_htaf.quantizers.get(name) is not None
+
+
+def test_interpret_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/interpret.md").read_text(encoding="utf-8")
+    scope = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, scope)
+    assert scope["analysis"].codes.accuracy() > 0.8
+    assert (tmp_path / "report.html").stat().st_size > 50_000
+    assert (tmp_path / "tables/bits.csv").exists()
 
 
 def _columns(page: Path, column: int) -> list[str]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from support import to_numpy
 
-from keras_htaf import harden, load_model, ops, soften
+from keras_htaf import calibrate, diagnose, harden, load_model, ops, soften
 from keras_htaf.hardening import observe_steps, step_layers
 from keras_htaf.layers import HTAF, BinaryDense, Heaviside, Sign
 
@@ -264,10 +264,21 @@ def test_functions_cannot_change_their_mode(forward, function):
     activation = {"smooth": ops.htaf, "hard": ops.heaviside}[forward]
     dense = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2, activation), HTAF()])
     for model in (node, dense):
-        with pytest.raises(ValueError, match=f"always {forward} and cannot be made"):
+        use = rf"uses keras_htaf.ops.\w+ in '\w+'.* always {forward} and cannot be made"
+        with pytest.raises(ValueError, match=use):
             function(model)
         other = soften if function is harden else harden
         assert len(step_layers(other(model))) == 1
+
+
+@pytest.mark.parametrize(("function", "name"), [(ops.htaf, "htaf"), (ops.heaviside, "heaviside")])
+def test_functions_in_place_of_layers_are_named(function, name):
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(function(inputs)))
+    use = rf"uses keras_htaf.ops.{name} in '\w+'"
+    for ask in (harden, lambda m: diagnose(m, X, X[:, 0]), lambda m: calibrate(m, X)):
+        with pytest.raises(ValueError, match=use):
+            ask(model)
 
 
 def test_what_cannot_be_compiled_again_warns():

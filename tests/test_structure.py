@@ -15,21 +15,26 @@ ROOT = Path(keras_htaf.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 ORDER = [
+    {"files", "samples"},
     {"backend"},
     {"surrogates"},
     {"ops", "constraints"},
-    {"quantizers", "initializers"},
+    {"quantizers", "initializers", "neurons"},
     {"layers"},
-    {"hardening", "regularizers", "losses", "files", "datasets", "optimizers"},
-    {"callbacks", "calibration", "costs", "distillation", "models", "saving"},
+    {"hardening", "regularizers", "losses", "metrics", "datasets", "optimizers"},
+    {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"},
     {"diagnosis"},
-    {"export"},
+    {"interpret"},
+    {"exchange", "export"},
     {"cli"},
 ]
 """A room imports rooms of the lines above its own only."""
 
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
-LAZY = {"matplotlib", "numba", "tensorflow_datasets", "sklearn", "typer", "rich", "onnx"}
+LAZY = {
+    *("matplotlib", "numba", "tensorflow_datasets", "sklearn", "scipy", "typer", "rich", "onnx"),
+    *("tonic", "nir", "snntorch", "jinja2", "PIL"),
+}
 
 
 def room(path: Path) -> str:

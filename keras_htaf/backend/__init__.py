@@ -9,6 +9,12 @@ This package is the only place that imports tensorflow, jax or torch, and it imp
     step(x, sharpness, surrogate, forward, gain, scale=1)
                                     exactly forward(x, sharpness); backwards
                                     gain * surrogate.derivative(x / scale, sharpness) / scale
+    scan(step, inputs, state, parameters, training=True)
+                                    a loop over time: step(inputs, state, parameters) gives
+                                    (outputs, state)
+    integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale)
+                                    the loop of one neuron, a `Firing`, with its gradient in closed
+                                    form
     gradients(loss, tensors)        the gradients of the number loss(*tensors), evaluated eagerly
     eager_scope()                   a context in which variables have values, even while a training
                                     step is being compiled
@@ -17,6 +23,8 @@ This package is the only place that imports tensorflow, jax or torch, and it imp
 """
 
 import keras
+
+from keras_htaf.backend.firing import Firing
 
 _name = keras.config.backend()
 
@@ -27,6 +35,8 @@ if _name == "tensorflow":
         htaf,
         htaf_inference,
         htaf_slope,
+        integrate_and_fire,
+        scan,
         step,
     )
 elif _name == "jax":
@@ -36,6 +46,8 @@ elif _name == "jax":
         htaf,
         htaf_inference,
         htaf_slope,
+        integrate_and_fire,
+        scan,
         step,
     )
 elif _name == "torch":
@@ -45,6 +57,8 @@ elif _name == "torch":
         htaf,
         htaf_inference,
         htaf_slope,
+        integrate_and_fire,
+        scan,
         step,
     )
 else:
@@ -54,7 +68,19 @@ else:
         htaf,
         htaf_inference,
         htaf_slope,
+        integrate_and_fire,
+        scan,
         step,
     )
 
-__all__ = ["eager_scope", "gradients", "htaf", "htaf_inference", "htaf_slope", "step"]
+__all__ = [
+    "Firing",
+    "eager_scope",
+    "gradients",
+    "htaf",
+    "htaf_inference",
+    "htaf_slope",
+    "integrate_and_fire",
+    "scan",
+    "step",
+]

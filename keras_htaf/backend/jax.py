@@ -12,7 +12,10 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
+
+from keras_htaf.backend import firing
 
 eager_scope = contextlib.nullcontext
 
@@ -115,6 +118,116 @@ def _step_jvp(surrogate, forward, gain, primals, tangents):
     x, sharpness, scale = primals
     slope = gain * surrogate.derivative(_wide(x) / scale, sharpness) / scale
     return forward(x, sharpness), (slope * tangents[0].astype(slope.dtype)).astype(x.dtype)
+
+
+def scan(step, inputs, state, parameters, training=True):
+    """A loop that slices its inputs, and whose backward loop computes each turn anew.
+
+    `jax.lax.scan` would want time first, and its own gradient would keep intermediates: two
+    transpositions and several arrays of the inputs' size, in a loop that memory bounds. The price
+    is forward mode.
+    """
+    # With the step, so that both are forgotten together. What takes no attributes is compiled anew.
+    run = getattr(step, "_scan", None)
+    if run is None:
+        run = jax.jit(partial(_scan, step))
+        with contextlib.suppress(AttributeError):
+            step._scan = run
+    return run(inputs, state, parameters)
+
+
+def _at(tensors, t):
+    return {name: jax.lax.dynamic_index_in_dim(x, t, 1, False) for name, x in tensors.items()}
+
+
+def _written(arrays, t, values, axis=1):
+    write = jax.lax.dynamic_update_index_in_dim
+    return tuple(write(a, v, t, axis) for a, v in zip(arrays, values, strict=True))
+
+
+def _loop(step, inputs, state, parameters, keep):
+    """(outputs, the last state, if `keep` the states before each turn, time first)."""
+    length = next(iter(inputs.values())).shape[1]
+    made, _ = jax.eval_shape(step, _at(inputs, 0), state, parameters)
+    outputs = tuple(jnp.empty((y.shape[0], length, *y.shape[1:]), y.dtype) for y in made)
+    history = tuple(jnp.empty((length, *v.shape), v.dtype) for v in state) if keep else ()
+
+    def turn(t, loop):
+        outputs, state, history = loop
+        y, after = step(_at(inputs, t), state, parameters)
+        return _written(outputs, t, y), after, _written(history, t, state if keep else (), 0)
+
+    return jax.lax.fori_loop(0, length, turn, (outputs, state, history))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _scan(step, inputs, state, parameters):
+    return _loop(step, inputs, state, parameters, keep=False)[:2]
+
+
+def _scan_forward(step, inputs, state, parameters):
+    outputs, last, history = _loop(step, inputs, state, parameters, keep=True)
+    return (outputs, last), (inputs, history, parameters)
+
+
+def _scan_backward(step, kept, upstream):
+    inputs, history, parameters = kept
+    g_outputs, g_last = upstream
+    length = history[0].shape[0]
+    floats = {name: x for name, x in inputs.items() if jnp.issubdtype(x.dtype, jnp.floating)}
+
+    def turn(i, loop):
+        t = length - 1 - i
+        g_inputs, g_state, g_parameters = loop
+        others = _at({name: x for name, x in inputs.items() if name not in floats}, t)
+        state = tuple(jax.lax.dynamic_index_in_dim(v, t, 0, False) for v in history)
+        _, pullback = jax.vjp(
+            lambda own, *arguments: step({**others, **own}, *arguments),
+            *(_at(floats, t), state, parameters),
+        )
+        g_now = tuple(jax.lax.dynamic_index_in_dim(g, t, 1, False) for g in g_outputs)
+        g_own, g_state, g_now = pullback((g_now, g_state))
+        g_inputs = _written(g_inputs, t, [g_own[name] for name in floats])
+        return g_inputs, g_state, jax.tree.map(jnp.add, g_parameters, g_now)
+
+    empty = tuple(jnp.empty_like(x) for x in floats.values())
+    zeros = jax.tree.map(jnp.zeros_like, parameters)
+    found, g_state, g_parameters = jax.lax.fori_loop(0, length, turn, (empty, g_last, zeros))
+    # Only where there is none, since an exported program does not know the shapes.
+    others = [(name, x.shape) for name, x in inputs.items() if name not in floats]
+    none = {name: np.zeros(shape, jax.dtypes.float0) for name, shape in others}
+    return {**none, **dict(zip(floats, found, strict=True))}, g_state, g_parameters
+
+
+_scan.defvjp(_scan_forward, _scan_backward)
+
+
+@partial(jax.jit, static_argnums=(0, 7))
+def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, training=True):
+    return _fire(neuron, x, state, decay, threshold, sharpness, scale)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _fire(neuron, x, state, decay, threshold, sharpness, scale):
+    return firing.forward(neuron, x, state, decay, threshold)[:2]
+
+
+def _fire_forward(neuron, x, state, decay, *numbers):
+    spikes, last, h = firing.forward(neuron, x, state, decay, numbers[0])
+    return (spikes, last), (h, state, decay, numbers)
+
+
+def _fire_backward(neuron, kept, upstream):
+    *gradients, g_decay, g_threshold = firing.backward(neuron, *kept, *upstream)
+    _, _, decay, (threshold, *others) = kept
+    g_decay = jnp.zeros_like(decay) if g_decay is None else g_decay
+    g_threshold = jnp.zeros_like(threshold) if g_threshold is None else g_threshold
+    gx, g_state = gradients
+    gx = gx.astype(upstream[0].dtype)
+    return gx, g_state, g_decay, g_threshold, *map(jnp.zeros_like, others)
+
+
+_fire.defvjp(_fire_forward, _fire_backward)
 
 
 def gradients(loss, tensors):

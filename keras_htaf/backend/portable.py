@@ -52,6 +52,58 @@ def step(x, sharpness, surrogate, forward, gain, scale=1.0):
     return ops.stop_gradient(forward(x, sharpness)) + passed
 
 
+def scan(step, inputs, state, parameters, training=True):
+    """A loop over the second axis of `inputs`, turn by turn.
+
+    Args:
+        step: Function of (inputs of a turn, state, parameters) that gives (outputs, state). It
+            depends on no other tensor that wants a gradient.
+        inputs: Dict of tensors (batch, time, ...).
+        state: Tuple of tensors; `step` keeps their shapes and dtypes.
+        parameters: Any nest of tensors.
+        training: Whether it is part of a training step, and gradients will be asked for. It
+            selects how the numbers are computed, and not what they are.
+
+    Returns:
+        `(outputs, state)`: the tuple of outputs, each (batch, time, ...), and the last state.
+    """
+    turns = zip(*(ops.unstack(x, axis=1) for x in inputs.values()), strict=True)
+    outputs = []
+    for turn in turns:
+        y, state = step(dict(zip(inputs, turn, strict=True)), state, parameters)
+        outputs.append(y)
+    return tuple(ops.stack(ys, axis=1) for ys in zip(*outputs, strict=True)), state
+
+
+def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, training=True):
+    """Integrate-and-fire neurons over time.
+
+    Args:
+        neuron: A `Firing`.
+        x: Tensor (batch, time, ...).
+        state: Tensor (batch, ...), in whose dtype all is computed; the potential after the reset,
+            before it if that comes late.
+        decay, threshold: Tensors that broadcast to `state`.
+        sharpness, scale: Of the step, as in `step`; without a gradient.
+        training: As for `scan`.
+
+    Returns:
+        `(spikes, state)`, the spikes of the shape and dtype of `x`.
+    """
+
+    def fire(distance):
+        forward = lambda z, _: neuron.fire(z)  # noqa: E731
+        return step(distance, sharpness, neuron.surrogate, forward, 1.0, scale)
+
+    held = ops.stop_gradient if neuron.detach else lambda s: s
+    spikes = []
+    for now in ops.unstack(x, axis=1):
+        now = ops.cast(now, state.dtype)
+        s, state = neuron.turn(now, state, decay, threshold, fire, held)
+        spikes.append(ops.cast(s, x.dtype))
+    return ops.stack(spikes, axis=1), state
+
+
 def gradients(loss, tensors):
     """`keras.ops` cannot differentiate, so this has no portable form."""
     raise NotImplementedError(

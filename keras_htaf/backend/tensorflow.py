@@ -14,10 +14,14 @@ shape was found by measuring (docs/results/activations.md):
 
 from __future__ import annotations
 
+import functools
 import math
 import platform
 
 import tensorflow as tf
+from keras import tree
+
+from keras_htaf.backend import firing, portable
 
 eager_scope = tf.init_scope
 
@@ -146,6 +150,163 @@ def step(x, sharpness, surrogate, forward, gain, scale=1.0):
 
     # Of a variable, such as a latent kernel: one that is read within `run` would want a gradient.
     return run(tf.convert_to_tensor(x), sharpness, scale)
+
+
+def scan(step, inputs, state, parameters, training=True):
+    """Eagerly a loop in Python, in a graph one of TensorFlow, in a training step XLA kernels.
+
+    The kernel of the backward pass runs back over the states that the forward one has kept, and
+    computes each turn anew: TensorFlow's own gradient of a loop keeps all intermediates.
+    """
+    if tf.executing_eagerly():
+        return portable.scan(step, inputs, state, parameters)
+    if not training:
+        outputs, state, _ = _loop(step, inputs, state, parameters, keep=False)
+        return outputs, state
+    nest = (inputs, state, parameters)
+
+    @tf.custom_gradient
+    def run(*flat):
+        # A tape would else also record what the kernel does.
+        flat = [tf.stop_gradient(x) for x in flat]
+        outputs, last, history = _kernel(lambda *a: _loop(step, *_like(nest, a), keep=True))(*flat)
+
+        def gradient(*upstream):
+            parts = (nest, history, upstream[: len(outputs)], upstream[len(outputs) :])
+            arguments = [*flat, *history, *upstream]
+            return _kernel(lambda *a: _backward_loop(step, *_like(parts, a)))(*arguments)
+
+        return (*outputs, *last), gradient
+
+    made = run(*tree.flatten(nest))
+    return made[: -len(state)], made[-len(state) :]
+
+
+def _kernel(f):
+    return tf.function(f, jit_compile=platform.system() != "Darwin", autograph=False)
+
+
+def _like(nest, flat):
+    return tree.pack_sequence_as(nest, list(flat))
+
+
+def _at(tensors, t):
+    return {name: x[:, t] for name, x in tensors.items()}
+
+
+def _arrays(tensors, length):
+    return tuple(tf.TensorArray(x.dtype, length, element_shape=x.shape) for x in tensors)
+
+
+def _written(arrays, t, tensors):
+    return tuple(array.write(t, x) for array, x in zip(arrays, tensors, strict=True))
+
+
+def _sequence(array):
+    """What an array holds, as (batch, time, ...)."""
+    x = array.stack()
+    return tf.transpose(x, [1, 0, *range(2, len(x.shape))])
+
+
+def _loop(step, inputs, state, parameters, keep):
+    """(outputs, the last state, if `keep` the states before each turn, time first)."""
+    first = next(iter(inputs.values()))
+    length = tf.shape(first)[1] if first.shape[1] is None else first.shape[1]
+    before = state if keep else ()
+
+    def turn(t, state, outputs, history):
+        y, after = step(_at(inputs, t), state, parameters)
+        history = _written(history, t, state if keep else ())
+        return t + 1, after, _written(outputs, t, y), history
+
+    # The first turn, outside of the loop, says what outputs there are.
+    y, after = step(_at(inputs, 0), state, parameters)
+    outputs = _written(_arrays(y, length), 0, y)
+    history = _written(_arrays(before, length), 0, before)
+    _, state, outputs, history = tf.while_loop(
+        lambda t, *_: t < length, turn, (tf.constant(1), after, outputs, history)
+    )
+    return tuple(_sequence(y) for y in outputs), state, tuple(x.stack() for x in history)
+
+
+def _backward_loop(step, nest, history, upstream, last):
+    """The gradients of all tensors in `nest`, flat; None for those that are no floats."""
+    inputs, _, parameters = nest
+    length = tf.shape(history[0])[0] if history[0].shape[0] is None else history[0].shape[0]
+    floats = [name for name, x in inputs.items() if x.dtype.is_floating]
+    numbers = [p for p in tree.flatten(parameters) if p.dtype.is_floating]
+
+    def turn(i, g_state, g_numbers, g_inputs):
+        t = length - 1 - i
+        x, state = _at(inputs, t), tuple(before[t] for before in history)
+        own = [x[name] for name in floats]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([*own, *state, *numbers])
+            y, after = step(x, state, parameters)
+        g_state, g_numbers_now, g_own = tape.gradient(
+            (*y, *after),
+            (state, numbers, own),
+            [*(g[:, t] for g in upstream), *g_state],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        g_numbers = [g + now for g, now in zip(g_numbers, g_numbers_now, strict=True)]
+        return i + 1, g_state, g_numbers, _written(g_inputs, t, g_own)
+
+    zeros = [tf.zeros_like(p) for p in numbers]
+    arrays = _arrays([inputs[name][:, 0] for name in floats], length)
+    _, g_state, g_numbers, g_inputs = tf.while_loop(
+        lambda i, *_: i < length, turn, (tf.constant(0), tuple(last), zeros, arrays)
+    )
+    found = dict(zip(floats, map(_sequence, g_inputs), strict=True))
+    g_numbers = iter(g_numbers)
+    flat = [next(g_numbers) if p.dtype.is_floating else None for p in tree.flatten(parameters)]
+    return [*tree.flatten({name: found.get(name) for name in inputs}), *g_state, *flat]
+
+
+def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, training=True):
+    arguments = (x, state, decay, threshold, sharpness, scale)
+    if tf.executing_eagerly():
+        return portable.integrate_and_fire(neuron, *arguments)
+    if not training:  # an exported program has no XLA
+
+        def step(inputs, state, constants):
+            s, state = neuron.turn(tf.cast(inputs["x"], state[0].dtype), state[0], *constants)
+            return (tf.cast(s, x.dtype),), (state,)
+
+        (spikes,), (last,) = scan(step, {"x": x}, (state,), (decay, threshold), training=False)
+        return spikes, last
+    forward, backward = _fire_kernels(neuron)
+
+    @tf.custom_gradient
+    def run(*arguments):
+        # A tape would else also record what the kernel does.
+        arguments = [tf.stop_gradient(a) for a in arguments]
+        spikes, last, h = forward(*arguments[:4])
+
+        def gradient(*upstream):
+            found = iter(backward(h, *arguments[1:], *upstream))
+            gx, g_state = tf.cast(next(found), x.dtype), next(found)
+            g_decay, g_threshold = (next(found) if t else None for t in neuron.trained)
+            return gx, g_state, g_decay, g_threshold, None, None
+
+        return (spikes, last), gradient
+
+    return run(*arguments)
+
+
+@functools.lru_cache(256)
+def _fire_kernels(neuron):
+    """The passes as XLA kernels, the same ones for equal neurons: a new one is compiled anew."""
+
+    def forward(x, state, decay, threshold):
+        return firing.forward(neuron, x, state, decay, threshold)
+
+    def backward(h, first, decay, threshold, sharpness, scale, g, g_last):
+        numbers = threshold, sharpness, scale
+        found = firing.backward(neuron, h, first, decay, numbers, g, g_last)
+        return [gradient for gradient in found if gradient is not None]
+
+    return _kernel(forward), _kernel(backward)
 
 
 def gradients(loss, tensors):

@@ -10,6 +10,10 @@ from __future__ import annotations
 import contextlib
 
 import torch
+from torch.autograd.function import once_differentiable
+
+from keras_htaf.backend import firing
+from keras_htaf.backend.portable import scan  # noqa: F401
 
 eager_scope = contextlib.nullcontext
 
@@ -111,6 +115,79 @@ class _Step(torch.autograd.Function):
 
 def step(x, sharpness, surrogate, forward, gain, scale=1.0):
     return _Step.apply(x, sharpness, scale, surrogate, forward, gain)
+
+
+class _Fire(torch.autograd.Function):
+    """With as few operations a turn as there are, in place: each costs more than its arithmetic."""
+
+    @staticmethod
+    def forward(ctx, neuron, x, state, decay, threshold, sharpness, scale):
+        h = torch.empty(x.shape, dtype=state.dtype, device=x.device)
+        spikes = torch.empty_like(h)
+        fires = torch.ge if neuron.at_threshold else torch.gt
+        first, s = state, fires(state, threshold).to(state.dtype)  # s if the reset is late
+        for now, into, out in zip(x.unbind(1), h.unbind(1), spikes.unbind(1), strict=True):
+            if neuron.late and neuron.reset == "subtract":
+                torch.addcmul(now, state, decay, out=into).addcmul_(s, threshold, value=-1)
+                state = into
+            else:
+                if neuron.late:
+                    state = _after(neuron, state, s, threshold)
+                torch.addcmul(now, state, decay, out=into)
+                state = into
+            s = fires(into, threshold, out=out)
+            if not neuron.late:
+                state = _after(neuron, into, s, threshold)
+        if x.device.type != "cpu" or bool(torch.isnan(state).any()):
+            spikes = torch.where(torch.isnan(h), h, spikes)
+        ctx.neuron = neuron
+        ctx.save_for_backward(h, first, decay, threshold, sharpness, scale)
+        # Not a view of h.
+        return spikes.to(x.dtype), state.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g, g_last):
+        neuron, (h, first, decay, *numbers) = ctx.neuron, ctx.saved_tensors
+        threshold, sharpness, scale = numbers
+        if scale.device.type == "cpu":
+            numbers = (threshold, sharpness, float(scale))
+        gh = torch.empty_like(h)
+        rows = max(1, _CACHED // max(1, h[:, 0].numel()))
+        parts = zip(*(array.split(rows, 1) for array in (h, gh, g)), strict=True)
+        for now, into, wide in parts:
+            if neuron.follows:
+                into.copy_(wide)
+            else:
+                torch.mul(neuron.slope(now, *numbers), wide, out=into)
+        hs, ghs = h.unbind(1), gh.unbind(1)
+        end = ghs[-1].copy_(firing.back_from_end(neuron, ghs[-1], hs[-1], g_last, numbers))
+        after, keep = end, torch.empty_like(first)
+        silent = torch.lt if neuron.at_threshold else torch.le
+        for now, into in zip(hs[-2::-1], ghs[-2::-1], strict=True):
+            if neuron.follows:
+                into.copy_(firing.back(neuron, into, now, after, decay, numbers))
+            elif neuron.keeps:
+                into.addcmul_(after, decay)
+            else:
+                into.addcmul_(silent(now, threshold, out=keep).mul_(decay), after)
+            after = into
+        found = firing.of_constants(neuron, h, first, gh, after, end, decay, numbers, g_last)
+        return None, gh.to(g.dtype), *found, None, None
+
+
+def _after(neuron, h, s, threshold):
+    if neuron.reset == "subtract":
+        return torch.addcmul(h, s, threshold, value=-1)
+    return neuron.after(h, s, threshold)
+
+
+_CACHED = 2**17
+"""Elements of an array that, with a few more, stays in a core's cache."""
+
+
+def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, training=True):
+    return _Fire.apply(neuron, x, state, decay, threshold, sharpness, scale)
 
 
 def gradients(loss, tensors):

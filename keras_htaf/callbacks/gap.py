@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_htaf.hardening import observe_steps, unit_steps, with_forward
+from keras_htaf.samples import class_labels, pairs
 
 
 class DiscretizationGap(keras.callbacks.Callback):
@@ -26,15 +27,18 @@ class DiscretizationGap(keras.callbacks.Callback):
 
     Args:
         x: Validation inputs, an array whose first axis is the batch.
-        y: Integer labels of shape (n,) or (n, 1), or one-hot labels of shape (n, classes).
+        y: Labels from 0, whole numbers of shape (n,) or (n, 1), or one-hot, possibly smoothed, of
+            shape (n, classes). (For a regression `keras_htaf.diagnose` compares squared errors.)
         batch_size: Default 256.
         every: Measure in every n-th epoch and in the last. Default 1.
         threshold: For models with a single output: what the positive class exceeds, 0.5 for a
             probability (default), 0 for a logit.
 
     Raises:
-        ValueError: If x and y differ in length or are empty, or a number is not positive; at the
-            end of the first epoch also when the model has no step layer.
+        ValueError: If x and y differ in length, are empty or hold what is no finite number, or a
+            number is not positive; at the start of `fit` also when the labels are not the model's
+            classes (at the end of the first epoch where its outputs are not known before), and at
+            the end of the first epoch when the model has no step layer.
 
     Example:
 
@@ -51,14 +55,7 @@ class DiscretizationGap(keras.callbacks.Callback):
         for name, value in (("batch_size", batch_size), ("every", every)):
             if value != int(value) or value < 1:
                 raise ValueError(f"Received {name}={value!r}. Expected a positive integer.")
-        self.x = np.asarray(x)
-        y = np.asarray(y)
-        if len(self.x) != len(y) or len(y) == 0:
-            raise ValueError(
-                f"Received {len(self.x)} inputs and {len(y)} labels. Expected as many labels as "
-                "inputs, and at least one."
-            )
-        self.labels = y.argmax(-1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+        self.x, self.y = pairs(x, y)
         self.batch_size = batch_size
         self.every = every
         self.threshold = threshold
@@ -66,6 +63,9 @@ class DiscretizationGap(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._twins = None
+        shape = getattr(self.model, "output_shape", None)
+        if isinstance(shape, tuple) and shape[-1]:
+            class_labels(self.y, shape[-1])
 
     def on_epoch_end(self, epoch, logs=None):
         last = epoch + 1 == self.params["epochs"]
@@ -77,18 +77,16 @@ class DiscretizationGap(keras.callbacks.Callback):
         for twin in self._twins:
             twin.set_weights(weights)
         if logs is not None:
-            measured = measure_gap(
-                *self._twins, self.x, self.labels, self.batch_size, self.threshold
-            )
-            logs.update(measured)
+            logs.update(measure_gap(*self._twins, self.x, self.y, self.batch_size, self.threshold))
 
 
 def measure_gap(
-    smooth, hard, x, labels, batch_size: int = 256, threshold: float = 0.5
+    smooth, hard, x, y, batch_size: int = 256, threshold: float = 0.5
 ) -> dict[str, float]:
     """The quantities that `DiscretizationGap` logs, for a smooth and a hard twin of one model."""
-    decisions_smooth = decide(_predict(smooth, x, batch_size), threshold)
-    decisions_hard = decide(_predict(hard, x, batch_size), threshold)
+    scores_smooth, scores_hard = (_predict(twin, x, batch_size) for twin in (smooth, hard))
+    labels = class_labels(y, scores_hard.shape[-1])
+    decisions_smooth, decisions_hard = (decide(s, threshold) for s in (scores_smooth, scores_hard))
     smooth_accuracy = float(np.mean(decisions_smooth == labels))
     hard_accuracy = float(np.mean(decisions_hard == labels))
     return {

@@ -23,7 +23,10 @@ app.add_typer(train, name="train")
 
 DataOption = Annotated[
     str,
-    typer.Option(help="digits (embedded), an image set of TensorFlow Datasets, or a .npz file."),
+    typer.Option(
+        help="digits or shapes (need no network), an image set of TensorFlow Datasets, or a .npz "
+        "file."
+    ),
 ]
 DataDirOption = Annotated[
     str | None, typer.Option(help="Folder with prepared TensorFlow Datasets.")
@@ -127,6 +130,52 @@ def evaluate(
         from keras_htaf.cli.evaluation import evaluate_file
 
         evaluate_file(_file(model), data, data_dir, normalize)
+
+
+@app.command()
+def explain(
+    model: Annotated[Path, typer.Argument(help="A .keras file, or the folder of a run.")],
+    data: Annotated[
+        str | None, typer.Option(help="As for training; default: what the model was trained on.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    out: Annotated[Path, typer.Option(help="The .html file to write.")] = Path("report.html"),
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="Names of bits that a report saved; default: names.json beside the model."
+        ),
+    ] = None,
+    normalize: Annotated[
+        str | None, typer.Option(help="unit or standard; default: as in training, else unit.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=2, help="Look at that many test images; default: all.")
+    ] = None,
+    pages: Annotated[int, typer.Option(min=1, help="How many images get a page.")] = 60,
+    sparse: Annotated[
+        bool, typer.Option(help="Fit heads with few weights, which may take a minute.")
+    ] = True,
+    tables: Annotated[
+        Path | None, typer.Option(help="Folder for CSV, JSON and PNG too; default: none.")
+    ] = None,
+) -> None:
+    """Write what the bits of a concept model mean as one HTML file."""
+    with _plain_errors():
+        from keras_htaf.cli.explanation import explain_file
+
+        explain_file(
+            _file(model),
+            out,
+            data=data,
+            data_dir=data_dir,
+            normalize=normalize,
+            names=names,
+            images=images,
+            pages=pages,
+            sparse=sparse,
+            tables=tables,
+        )
 
 
 @app.command()

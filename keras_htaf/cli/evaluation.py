@@ -1,9 +1,11 @@
-"""The `evaluate` command."""
+"""The `evaluate` command, and the images that a saved model is looked at with."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -20,8 +22,38 @@ def evaluate_file(
 ) -> dict[str, float]:
     """Print and return the accuracy of a saved model on the test part of a data set.
 
+    Arguments and errors as for `data_of`.
+    """
+    model = load_model(model_file)
+    data, dataset, prepare = data_of(model_file, model, data, data_dir, normalize)
+    x, y = dataset.test.arrays()
+    x = prepare(x)
+    if step_layers(model):
+        measured = measure_gap(soften(model), harden(model), x, y)
+    else:
+        decisions = decide(model.predict(x, batch_size=256, verbose=0))
+        measured = {"accuracy": float(np.mean(decisions == y))}
+    console = Console()
+    console.print(str(model_file), soft_wrap=True)
+    table = Table("", f"{data}, test part")
+    for name, value in measured.items():
+        table.add_row(name.replace("_", " "), f"{value:.2%}")
+    console.print(table)
+    return measured
+
+
+def data_of(
+    model_file: Path,
+    model: keras.Model,
+    data: str | None,
+    data_dir: str | None,
+    normalize: str | None,
+) -> tuple[str, datasets.Dataset, Callable[[np.ndarray], np.ndarray]]:
+    """The data of a saved model: its name, the data set, and a map of its arrays to the input.
+
     Args:
         model_file: A `.keras` file.
+        model: What it holds.
         data: Data set; `None`: what the run.json beside the model names, else digits.
         data_dir: Folder with prepared data; `None`: as in run.json.
         normalize: Normalisation; `None`: exactly the scale and offset of run.json, else "unit".
@@ -29,7 +61,6 @@ def evaluate_file(
     Raises:
         ValueError: If the images or classes are not the model's, or there is no test part.
     """
-    model = load_model(model_file)
     trained, preprocessing = runfile.read(model_file.parent) or (Settings(), None)
     if data is None:
         data, data_dir = trained.data, data_dir or trained.data_dir
@@ -49,17 +80,4 @@ def evaluate_file(
             f"{str(model_file)!r} decides between {model.output_shape[-1]} classes, but {data!r} "
             f"has {dataset.num_classes}."
         )
-    x, y = dataset.test.arrays()
-    x = x if as_trained is None else as_trained(x)
-    if step_layers(model):
-        measured = measure_gap(soften(model), harden(model), x, y)
-    else:
-        decisions = decide(model.predict(x, batch_size=256, verbose=0))
-        measured = {"accuracy": float(np.mean(decisions == y))}
-    console = Console()
-    console.print(str(model_file), soft_wrap=True)
-    table = Table("", f"{data}, test part")
-    for name, value in measured.items():
-        table.add_row(name.replace("_", " "), f"{value:.2%}")
-    console.print(table)
-    return measured
+    return data, dataset, as_trained or (lambda x: x)

@@ -5,11 +5,25 @@ from __future__ import annotations
 import keras
 
 from keras_htaf.costs.graph import SELECTING_OPERATIONS, keras_operation
-from keras_htaf.layers import ActivityPenalty, LearnedScale, RPReLU
+from keras_htaf.layers import (
+    ActivityPenalty,
+    DeltaEncoding,
+    FoldTime,
+    LatencyEncoding,
+    LearnedScale,
+    PopulationEncoding,
+    RateEncoding,
+    ReduceTime,
+    RepeatTime,
+    RPReLU,
+)
 from keras_htaf.ops.steps import StepNode
 from keras_htaf.quantizers import Quantizer
 
-_OWN = (Quantizer, StepNode, ActivityPenalty, LearnedScale, RPReLU)
+_OWN = (
+    *(Quantizer, StepNode, ActivityPenalty, LearnedScale, RPReLU),
+    *(RepeatTime, ReduceTime, DeltaEncoding, LatencyEncoding, PopulationEncoding, RateEncoding),
+)
 _LAYERS = """
 Activation ELU LeakyReLU PReLU ReLU Softmax
 BatchNormalization GroupNormalization LayerNormalization Normalization RMSNormalization
@@ -52,5 +66,7 @@ _NAMES = SELECTING_OPERATIONS.union(_OPERATIONS.split())
 
 def is_free(operation: keras.Operation) -> bool:
     """Whether a layer or operation is known to need no multiply-accumulates."""
+    if isinstance(operation, FoldTime):
+        return is_free(operation.layer)
     known = type(operation) in _CLASSES or keras_operation(operation) in _NAMES
     return known or isinstance(operation, _OWN)

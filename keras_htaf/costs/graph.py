@@ -8,7 +8,14 @@ from typing import NamedTuple
 
 import keras
 
-from keras_htaf.layers import ActivityPenalty
+from keras_htaf.layers import (
+    ActivityPenalty,
+    FoldTime,
+    LatencyEncoding,
+    RateEncoding,
+    RepeatTime,
+)
+from keras_htaf.layers.spiking.over_time import OverTime
 from keras_htaf.ops import steps
 from keras_htaf.quantizers import DoReFa, Quantizer, ScaledSign, Step, Ternary
 
@@ -28,6 +35,7 @@ _ACTIVATED = (
 """What ends with its `activation`, unlike an LSTM, say, which multiplies its output by a gate."""
 _SELECTING = (
     ActivityPenalty,
+    RepeatTime,
     _layers.ActivityRegularization,
     _layers.AlphaDropout,
     _layers.Concatenate,
@@ -116,7 +124,7 @@ def _calls(model, given: dict[int, _Code], prefix: str) -> Generator[Call, None,
             "functional model, or a sequential one that begins with keras.Input."
         )
     codes = dict(given)  # by the identity of symbolic tensors
-    for node in _nodes(outputs):
+    for node in nodes(outputs):
         operation = node.operation
         inputs, results = list(node.input_tensors), list(node.output_tensors)
         before = [codes.get(id(tensor), _REAL) for tensor in inputs]
@@ -135,6 +143,12 @@ def _calls(model, given: dict[int, _Code], prefix: str) -> Generator[Call, None,
 
 
 def _output_code(operation, before: list[_Code]) -> _Code:
+    if isinstance(operation, FoldTime):
+        return _output_code(operation.layer, before)
+    if isinstance(operation, OverTime):
+        return _REAL if operation.spike is None else _BITS
+    if isinstance(operation, (LatencyEncoding, RateEncoding)):
+        return _BITS
     if isinstance(operation, Quantizer):
         return _quantized(operation)
     if isinstance(operation, steps.StepNode):
@@ -166,7 +180,7 @@ def _selects(operation) -> bool:
     return isinstance(operation, _SELECTING) or keras_operation(operation) in SELECTING_OPERATIONS
 
 
-def _nodes(outputs) -> list:
+def nodes(outputs) -> list:
     """The nodes that the outputs are computed by, each after those it needs."""
     order, seen = [], set()
     pending = [(_node(tensor), False) for tensor in reversed(outputs)]

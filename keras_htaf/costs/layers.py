@@ -6,12 +6,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import keras
 
 from keras_htaf.costs.free import is_free
 from keras_htaf.costs.graph import CONVOLUTIONS, DEPTHWISE, FLOAT, SEPARABLE, TRANSPOSED, Call
-from keras_htaf.layers import BinaryLayer
+from keras_htaf.layers import BinaryLayer, FoldTime
+from keras_htaf.layers.spiking.over_time import OverTime
 from keras_htaf.quantizers import Sloped
 
 _layers = keras.layers
@@ -77,18 +79,59 @@ def macs(call: Call) -> Counter[int] | None:
     counted here and those that are known to need none. Products of two activations, such as
     attention's, are among the unknown.
     """
-    layer = call.operation
-    terms = [] if is_free(layer) else _terms(layer, call)
-    if terms is None:
+    found = terms(call)
+    if found is None:
         return None
     count: Counter[int] = Counter()
-    for number, input_bits, kernel_bits in terms:
+    for number, input_bits, kernel_bits in found:
         count[max(input_bits, kernel_bits)] += number
     return count
 
 
+def terms(call: Call) -> list[tuple[int, int, int]] | None:
+    """For each kernel: its multiply-accumulates, the bits of its inputs and its own.
+
+    An empty list if there are none; None if they are not known.
+    """
+    layer = call.operation
+    if is_free(layer):
+        return []
+    if isinstance(layer, OverTime):
+        return _echoed(layer, call) if layer.is_recurrent else []
+    if isinstance(layer, FoldTime):
+        return _repeated(terms(_one_step(layer.layer, call)), call.inputs[0].shape[1])
+    return _terms(layer, call)
+
+
+def inner_of(layer):
+    """The layer that `FoldTime` applies, or the layer itself."""
+    return layer.layer if isinstance(layer, FoldTime) else layer
+
+
+def _echoed(layer: OverTime, call: Call):
+    """Of the layer that maps the last spikes of neurons to their inputs."""
+    bits = FLOAT if layer.spike is None else 1
+    one = [keras.KerasTensor((None, *tuple(call.inputs[0].shape)[2:]))]
+    inner = replace(call, operation=layer.recurrent, inputs=one, outputs=one, input_bits=bits)
+    return _repeated(terms(inner), call.inputs[0].shape[1])
+
+
+def _one_step(layer, call: Call) -> Call:
+    inputs, outputs = (
+        [keras.KerasTensor((None, *tuple(tensors[0].shape)[2:]))]
+        for tensors in (call.inputs, call.outputs)
+    )
+    return replace(call, operation=layer, inputs=inputs, outputs=outputs)
+
+
+def _repeated(found, steps: int | None):
+    """The same at each of so many steps."""
+    if found is None or steps is None:
+        return None
+    return [(number * steps, *bits) for number, *bits in found]
+
+
 def _terms(layer, call: Call) -> list[tuple[int, int, int]] | None:
-    """For each kernel: its multiply-accumulates, the bits of its inputs and its own."""
     given, made = tuple(call.inputs[0].shape[1:]) if call.inputs else (), call.outputs[0].shape[1:]
     input_bits = quantized_input_bits(layer, call.input_bits)
     first = isinstance(layer, (*CONVOLUTIONS, *DEPTHWISE, *SEPARABLE, *TRANSPOSED)) and (

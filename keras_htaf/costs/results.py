@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from keras_htaf.costs import table
+from keras_htaf.costs.energy import EnergySummary
 
 
 def _total(counts) -> Counter[int]:
@@ -82,6 +83,8 @@ class ModelSummary:
 
     name: str
     layers: list[LayerSummary]
+    energy: EnergySummary | None = None
+    """What was measured on data, if there were any."""
 
     @property
     def weights(self) -> dict[int, int]:
@@ -131,4 +134,5 @@ class ModelSummary:
             "memory": self.memory,
             "binary_share": self.binary_share,
             "layers": [row.to_dict() for row in self.layers],
+            **({} if self.energy is None else {"energy": self.energy.to_dict()}),
         }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keras_htaf.costs.energy_table import energy_cells, energy_totals
+
 if TYPE_CHECKING:
     from keras_htaf.costs.results import ModelSummary
 
@@ -12,7 +14,23 @@ _KIB = 1024
 
 def text(summary: ModelSummary) -> str:
     """A table with a line for each layer, and the totals."""
-    cells = _cells(summary)
+    parts = [f"Model {summary.name!r}", "", *_lines(_cells(summary)), "", *_totals(summary)]
+    if summary.energy is not None:
+        parts += ["", *_lines(energy_cells(summary.energy)), "", *energy_totals(summary.energy)]
+    return "\n".join(parts)
+
+
+def markdown(summary: ModelSummary) -> str:
+    """The same as Markdown tables and lists."""
+    parts = [*_rows(_cells(summary)), "", *(f"- {line}" for line in _totals(summary))]
+    if summary.energy is not None:
+        parts += ["", *_rows(energy_cells(summary.energy)), ""]
+        parts += [f"- {line}" for line in energy_totals(summary.energy)]
+    return "\n".join(parts)
+
+
+def _lines(cells: list[list[str]]) -> list[str]:
+    """Columns of one width each, with rules under the first row and above the last."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
     for row in cells:
@@ -20,16 +38,13 @@ def text(summary: ModelSummary) -> str:
         right = [c.rjust(w) for c, w in zip(row[2:], widths[2:], strict=True)]
         lines.append("  ".join([*left, *right]).rstrip())
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
-    return "\n".join([f"Model {summary.name!r}", "", *lines, "", *_totals(summary)])
+    return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
 
 
-def markdown(summary: ModelSummary) -> str:
-    """The same as a Markdown table and list."""
-    head, *rows = _cells(summary)
+def _rows(cells: list[list[str]]) -> list[str]:
+    head, *rows = cells
     lines = [head, ["---", "---", *["---:"] * (len(head) - 2)], *rows]
-    lines = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([*lines, "", *(f"- {line}" for line in _totals(summary))])
+    return ["| " + " | ".join(line) + " |" for line in lines]
 
 
 def _cells(summary: ModelSummary) -> list[list[str]]:

@@ -1,24 +1,32 @@
-"""Images with labels: an embedded default, TensorFlow Datasets, and the user's own arrays."""
+"""Images with labels (embedded digits, TensorFlow Datasets, own arrays), and event recordings."""
 
 from __future__ import annotations
 
 import os
 
-from keras_htaf.datasets import arrays, digits, tfds
+from keras_htaf.datasets import arrays, digits, synthetic, tfds
 from keras_htaf.datasets.batches import Batches
 from keras_htaf.datasets.checks import check_images, check_labels
 from keras_htaf.datasets.dataset import Dataset
+from keras_htaf.datasets.events import load_events
+from keras_htaf.datasets.frames import event_frames
 from keras_htaf.datasets.preprocessing import Preprocessing
 from keras_htaf.datasets.split import Split
+from keras_htaf.datasets.synthetic import SHAPE_ATTRIBUTES, SHAPE_RULES, shapes
 
 __all__ = [
+    "SHAPE_ATTRIBUTES",
+    "SHAPE_RULES",
     "Batches",
     "Dataset",
     "Preprocessing",
     "Split",
     "check_images",
     "check_labels",
+    "event_frames",
     "load",
+    "load_events",
+    "shapes",
 ]
 
 
@@ -37,6 +45,9 @@ def load(
 
             - `"digits"`: scikit-learn's 1797 handwritten digits, 8x8 pixels, 16 grey levels. No
               network is needed. A fifth is the test part, the same images whatever the seed.
+            - `"shapes"`: 10,000 drawn images of 32x32 pixels with twelve known attributes each and
+              labels that follow from them, as `keras_htaf.datasets.shapes` documents; a fifth is
+              the test part.
             - the name of an image classification set of TensorFlow Datasets, such as `"mnist"`
               or `"cifar10/plain_text:3.0.2"`. It is read from `data_dir`, without TensorFlow, if
               it was prepared there as array_record; if not it is downloaded and prepared, which
@@ -84,6 +95,8 @@ def load(
         )
     if name == "digits":
         dataset = digits.load(validation, seed)
+    elif name == "shapes":
+        dataset = synthetic.shapes(validation=validation, split_seed=seed, normalize=None)
     elif name.endswith(".npz"):
         dataset = arrays.load(name, validation, seed)
     else:

@@ -24,11 +24,19 @@ class ArraySource:
         images: Raw images, `(N, H, W, C)`.
         labels: int32, `(N,)`.
         full_scale: The raw value of white; None where it is not known.
+        attributes: bool, `(N, A)`; None (default) where none are known.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, full_scale: float | None):
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        full_scale: float | None,
+        attributes: np.ndarray | None = None,
+    ):
         self._images = images
         self._labels = labels
+        self._attributes = attributes
         self.full_scale = full_scale
         self.image_shape = images.shape[1:]
 
@@ -40,6 +48,9 @@ class ArraySource:
 
     def labels(self, rows: np.ndarray) -> np.ndarray:
         return self._labels[rows]
+
+    def attributes(self, rows: np.ndarray) -> np.ndarray | None:
+        return None if self._attributes is None else self._attributes[rows]
 
 
 def three_parts(

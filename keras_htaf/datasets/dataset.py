@@ -19,6 +19,8 @@ class Dataset:
         validation: The validation part, or None.
         test: The test part, or None.
         class_names: One name for each class, in the order of the labels.
+        attribute_names: One name for each column of the parts' `attributes`; empty where none are
+            known.
 
     Example:
 
@@ -32,6 +34,7 @@ class Dataset:
     validation: Split | None
     test: Split | None
     class_names: tuple[str, ...]
+    attribute_names: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:

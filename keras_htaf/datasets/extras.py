@@ -6,12 +6,13 @@ import importlib
 from types import ModuleType
 
 
-def require(module: str, purpose: str) -> ModuleType:
+def require(module: str, purpose: str, extra: str = "data") -> ModuleType:
     """Imports an optional module, or says which extra installs it.
 
     Args:
         module: Dotted name of the module.
         purpose: What needs it, as the subject of the error's first sentence.
+        extra: Which extra of this package installs it.
 
     Returns:
         The module.
@@ -24,5 +25,5 @@ def require(module: str, purpose: str) -> ModuleType:
     except ImportError as error:
         raise ImportError(
             f"{purpose} needs the module {module!r}, which cannot be imported ({error}). "
-            'Install what reads data sets with: pip install "keras-htaf[data]"'
+            f'Install what reads data sets with: pip install "keras-htaf[{extra}]"'
         ) from error

@@ -108,11 +108,11 @@ def _check_known(name: str, folder: str, registered: list[str]) -> None:
     if base in registered:
         return
     there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    close = difflib.get_close_matches(base, {"digits", *registered, *there}, n=5)
+    close = difflib.get_close_matches(base, {"digits", "shapes", *registered, *there}, n=5)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     raise ValueError(
-        f'Unknown data set {name!r}; expected "digits", the path of a .npz file, or the name of a '
-        f"data set of TensorFlow Datasets or of one prepared in {folder}.{hint}"
+        f'Unknown data set {name!r}; expected "digits", "shapes", the path of a .npz file, or the '
+        f"name of a data set of TensorFlow Datasets or of one prepared in {folder}.{hint}"
     )
 
 

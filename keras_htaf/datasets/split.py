@@ -29,6 +29,9 @@ class Source(Protocol):
     def labels(self, rows: np.ndarray) -> np.ndarray:
         """The int32 labels alone, `(n,)`."""
 
+    def attributes(self, rows: np.ndarray) -> np.ndarray | None:
+        """What else is known of each image, bool `(n, A)`; None if nothing is."""
+
 
 class Split:
     """Images and labels of one part (train, validation or test) of a data set.
@@ -71,6 +74,11 @@ class Split:
     def labels(self) -> np.ndarray:
         """All labels, int32 of shape `(N,)`; reading them decodes no image."""
         return self.source.labels(self.rows)
+
+    @cached_property
+    def attributes(self) -> np.ndarray | None:
+        """What each image shows, bool of shape `(N, A)`, where that is known (`"shapes"`)."""
+        return self.source.attributes(self.rows)
 
     def images(self, indices: int | slice | np.ndarray) -> np.ndarray:
         """Returns raw images.

@@ -71,6 +71,9 @@ class RecordSource:
             self._labels[chunk] = self._checked(chunk, records)
         return self._labels[rows]
 
+    def attributes(self, rows: np.ndarray) -> None:
+        return None
+
     def _decode(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images = np.empty((len(rows), *self.image_shape), dtype=np.uint8)
         if not len(rows):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from keras_htaf.diagnosis.results import StepDiagnosis
 
+from keras_htaf.samples import FEW
+
 BEYOND = 0.4
 """Share of inputs outside of 95 % of the slope. `layers.HTAF()` (alpha 8) has a third after batch
 normalisation, and trains; after `keras_htaf.calibrate` it is about a quarter for Laplacian inputs,
@@ -47,61 +49,90 @@ WORSE = 1.1
 """Ratio of the mean squared errors with exact and with smooth steps."""
 
 
-def advise(layers: list[StepDiagnosis], scores: dict[str, float], samples: int) -> list[str]:
-    """What to do about each kind of trouble: one sentence, on the step where it is worst."""
+def advise(
+    layers: list[StepDiagnosis], scores: dict[str, float], samples: int, normalized: bool = False
+) -> list[str]:
+    """What to do about each kind of trouble: one sentence, on the step where it is worst.
+
+    `normalized` is whether the model has layers that normalise, so that more of them are no advice.
+    """
     found = [
-        *_slopes(layers),
-        *(_constants(layers, samples) if samples >= ENOUGH else ()),
-        *_gradients(layers),
+        _few(samples),
+        *_slopes(layers, samples, normalized),
+        *(_constants(layers, samples, normalized) if samples >= ENOUGH else ()),
+        *_gradients(layers, normalized),
         *(_scores(scores, samples) if any(row.forward == "smooth" for row in layers) else ()),
     ]
     return [sentence for sentence in found if sentence]
 
 
-def _slopes(layers):
+def _few(samples):
+    if samples < FEW:
+        return (
+            f"Measured on {samples} sample{'s' if samples > 1 else ''}: batch normalisation, which "
+            "takes its statistics from the batch, then gives what no training gives it, and shares "
+            "are rough. Give some hundreds."
+        )
+    return None
+
+
+def _slopes(layers, samples, normalized):
     yield _worst(
         [row for row in layers if 1 - row.covered > BEYOND and row.passed < PASSED],
         lambda row: 1 - row.covered,
         lambda row: (
             f"{_percent(1 - row.covered)} of its inputs lie beyond the slope's 95 % "
             f"({row.width:.3g} units, inputs reach {row.reach:.3g}), and {_percent(row.passed)} of "
-            "its peak passes on average: call keras_htaf.calibrate "
-            f"before training, lower {'beta' if row.surrogate == 'HTAF' else 'the sharpness'} or "
-            "normalise before the step."
+            "its peak passes on average: "
+            + ("" if normalized else "normalise before the step, ")
+            + f"lower {'beta' if row.surrogate == 'HTAF' else 'the sharpness'} or call "
+            "keras_htaf.calibrate before training."
         ),
     )
     yield _worst(
-        [row for row in layers if row.scale == 0],
+        [row for row in layers if row.rms == 0],
         lambda row: 0,
-        lambda row: "its inputs are all 0: check the data and the weights before it.",
+        lambda row: (
+            "its inputs are all 0: "
+            + (
+                "so they are behind batch normalisation for a single sample."
+                if normalized and samples == 1
+                else "check the data and the weights before it."
+            )
+        ),
     )
     # A slope of infinite width is meant to be the identity.
     linear = [row for row in layers if row.covered > COVERED and row.passed > LINEAR]
     yield _worst(
-        [row for row in linear if row.scale > 0 and row.width < float("inf")],
+        [row for row in linear if row.rms > 0 and row.width < float("inf")],
         lambda row: row.passed,
         lambda row: (
-            f"its inputs (RMS {row.scale:.3g}) are so narrow for the slope ({row.width:.3g} units) "
+            f"its inputs (RMS {row.rms:.3g}) are so narrow for the slope ({row.width:.3g} units) "
             f"that {_percent(row.passed)} of its peak gets through, so the gradient hardly knows "
             "where the step is: call keras_htaf.calibrate before training or raise the sharpness."
         ),
     )
 
 
-def _constants(layers, samples):
+def _constants(layers, samples, normalized):
+    normalise = "" if normalized else "normalise before the step, or "
+    remedy = (
+        f"{normalise}penalise constant bits (0/1) by a layer after the step, "
+        "keras_htaf.layers.ActivityPenalty(keras_htaf.regularizers.BitDiversity())."
+    )
     for name, state in (("dead", "never on"), ("always_on", "always on")):
         yield _worst(
             [row for row in layers if getattr(row, name) > CONSTANT],
             lambda row, name=name: getattr(row, name),
             lambda row, name=name, state=state: (
                 f"{_percent(getattr(row, name))} of its {row.units} units are {state} in these "
-                f"{samples} samples and tell nothing about them: normalise before the step, or "
-                "penalise constant bits with keras_htaf.regularizers.BitDiversity."
+                f"{samples} samples and tell nothing about them: {remedy}"
             ),
         )
 
 
-def _gradients(layers):
+def _gradients(layers, normalized):
+    normalise = "" if normalized else "normalise before each step, "
     known = [row for row in layers if row.gradient is not None]
     if not known:
         yield (
@@ -114,17 +145,15 @@ def _gradients(layers):
         lambda row: -row.gradient,
         lambda row: (
             f"the gradient at its inputs is {row.gradient:.2g} of the last step's, so the layers "
-            "before it hardly learn: widen the slopes after it with keras_htaf.calibrate, "
-            "normalise before each step or add skip connections."
+            f"before it hardly learn: add skip connections, {normalise}or use fewer layers."
         ),
     )
     yield _worst(
         [row for row in known if row.gradient > EXPLODING],
         lambda row: row.gradient,
         lambda row: (
-            f"the gradient at its inputs is {row.gradient:.3g} times the last step's: lower the "
-            "slopes after it (keras_htaf.calibrate, or a lower sharpness), normalise before each "
-            "step or clip gradients (clipnorm)."
+            f"the gradient at its inputs is {row.gradient:.3g} times the last step's: {normalise}"
+            "lower the slopes after it (a lower sharpness) or clip gradients (clipnorm)."
         ),
     )
 

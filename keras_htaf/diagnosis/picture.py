@@ -23,7 +23,7 @@ _STYLES = (
     {"color": "#595959", "marker": "|", "markersize": 10, "linestyle": ":"},
 )
 _PANELS = (
-    ("units of the step's input", {"RMS": "scale", "95 % reach": "reach", "slope's 95 %": "width"}),
+    ("units of the step's input", {"RMS": "rms", "95 % reach": "reach", "slope's 95 %": "width"}),
     ("share of the inputs", {"covered": "covered", "passed": "passed"}),
     ("share of the units", {"dead": "dead", "always on": "always_on"}),
     ("relative to the last step", {"gradient": "gradient"}),

@@ -106,7 +106,7 @@ def row(name: str, places: list[Place], gradient: float | None) -> StepDiagnosis
         surrogate=type(layer.surrogate).__name__,
         forward=layer.forward_mode,
         units=ever.size,
-        scale=float(np.sqrt(mean.pop("square"))),
+        rms=float(np.sqrt(mean.pop("square"))),
         reach=_quantile(sum(place.sizes for place in places)),
         width=float(np.mean(places[0].width)),
         dead=float(np.mean(~ever)),

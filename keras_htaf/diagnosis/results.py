@@ -22,7 +22,7 @@ class StepDiagnosis:
     """`"smooth"` or `"hard"`."""
     units: int
     """Its size along the channel axis; of a shared layer, the sum over its calls."""
-    scale: float
+    rms: float
     """Root mean square of the inputs."""
     reach: float
     """What 95 % of the inputs' sizes |x| do not exceed, to within 1 %."""

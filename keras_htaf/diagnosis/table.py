@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 _LINE = 100
 _LEGEND = (
-    "scale: RMS of the step's inputs; reach: 95 % of them are smaller; slope: half-width of what "
-    "holds 95 % of the slope; covered: inputs within that; passed: mean share of the slope's peak; "
-    "dead, always on: units; gradient: at the inputs, relative to the last step; softness: mean of "
-    "4 h (1 - h); error: mean of |h - exact bit|, h the smooth bit."
+    "rms: root mean square of the step's inputs; reach: 95 % of them are smaller; slope: "
+    "half-width of what holds 95 % of the slope; covered: inputs within that; passed: mean share "
+    "of the slope's peak; dead, always on: units; gradient: at the inputs, relative to the last "
+    "step; softness: mean of 4 h (1 - h); error: mean of |h - exact bit|, h the smooth bit."
 )
 
 
@@ -29,7 +29,7 @@ _COLUMNS = {
     "step": lambda row: row.name,
     "forward": lambda row: row.forward,
     "units": lambda row: str(row.units),
-    "scale": lambda row: _short(row.scale),
+    "rms": lambda row: _short(row.rms),
     "reach": lambda row: _short(row.reach),
     "slope": lambda row: _short(row.width),
     "covered": lambda row: _percent(row.covered),
@@ -47,10 +47,15 @@ def headline(diagnosis: Diagnosis) -> str:
     line = f"Model {diagnosis.model!r} on {diagnosis.samples} samples"
     scores = diagnosis.scores
     if "gap" in scores:
-        smooth, hard = scores["smooth_accuracy"], scores["hard_accuracy"]
+        smooth, hard = _percent(scores["smooth_accuracy"]), _percent(scores["hard_accuracy"])
+        if all(row.forward == "hard" for row in diagnosis.layers):
+            return (
+                f"{line}: accuracy {hard} with exact steps, which it computes ({smooth} with "
+                "smooth ones, which nobody trained unless it was hardened)"
+            )
         return (
-            f"{line}: accuracy {_percent(smooth)} with smooth steps, {_percent(hard)} with exact "
-            f"ones, a gap of {100 * scores['gap']:.1f} points"
+            f"{line}: accuracy {smooth} with smooth steps, {hard} with exact ones, a gap of "
+            f"{100 * scores['gap']:.1f} points"
         )
     if scores:
         smooth, hard = (scores[f"{mode}_mean_squared_error"] for mode in ("smooth", "hard"))

@@ -12,6 +12,7 @@ from keras import losses
 from keras_htaf.callbacks.gap import measure_gap
 from keras_htaf.hardening import with_forward
 from keras_htaf.quantizers import FORWARDS
+from keras_htaf.samples import class_labels
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def understand(model: keras.Model, y: np.ndarray, loss, outputs: tuple[int, ...]
     if y.ndim == len(outputs) - 1 and outputs[-1] == 1:
         y = y[..., None]  # or y - outputs would be a square
     loss = _given(model, loss)
-    labels = _labels(y, _kind(loss), outputs[-1])
+    labels = _labels(y, loss, outputs)
     logits = getattr(loss, "from_logits", None)
     logits = not _gives_probabilities(model) if logits is None else logits
     if loss is None:
@@ -82,27 +83,31 @@ def _kind(loss) -> str | None:
     return "regression" if name.startswith("mean") or name in ("huber", "logcosh") else None
 
 
-def _labels(y, kind, classes):
-    """Class labels from 0, or None if `y` holds targets of a regression."""
-    if kind == "regression" or y.ndim > 2:
+def _labels(y, loss, outputs):
+    """Class labels from 0, or None if `y` holds targets of a regression, or other probabilities."""
+    kind = _kind(loss)
+    if kind == "regression" or y.ndim > 2 or len(outputs) != 2:
         return None
-    if y.ndim == 2 and y.shape[1] > 1:
-        may_be = kind == "classification" or np.isin(y, (0, 1)).all()
-        one_hot = may_be and y.shape[1] == classes and np.allclose(y.sum(axis=1), 1)
-        return y.argmax(axis=1) if one_hot else None
-    labels = y.reshape(-1)
-    whole = y.dtype.kind in "iub" or (kind == "classification" and np.all(labels % 1 == 0))
-    in_range = labels.min() >= 0 and labels.max() < max(classes, 2)
-    return labels.astype("int64") if whole and in_range else None
+    one_hot = y.ndim == 2 and y.shape[1] > 1
+    if kind is None and not (np.isin(y, (0, 1)).all() if one_hot else y.dtype.kind in "iub"):
+        return None
+    try:
+        return class_labels(y, outputs[-1])
+    except ValueError:
+        probabilities = y.shape == outputs and y.min() >= 0 and y.max() <= 1
+        ignores = getattr(loss, "ignore_class", None) is not None
+        if kind is None or probabilities or ignores:
+            return None
+        raise
 
 
 def _default(y, labels, outputs, logits):
     if labels is None:
         if y.shape != outputs:
             raise ValueError(
-                f"Received y of shape {y.shape} for outputs of shape {outputs}. Expected targets "
-                f"of the outputs' shape, or class labels from 0 to {max(outputs[-1], 2) - 1}, as "
-                "integers or one-hot."
+                f"Received y of shape {y.shape}, from {y.min():g} to {y.max():g}, for outputs of "
+                f"shape {outputs}. Expected targets of the outputs' shape, or class labels from 0 "
+                f"to {max(outputs[-1], 2) - 1}, as integers or one-hot."
             )
         return losses.MeanSquaredError()
     if outputs[-1] == 1:

@@ -27,11 +27,12 @@ def export(
     `serve` function and `serving_default` signature run in plain TensorFlow, without keras.
 
     Args:
-        model: A built model with one input, with or without step layers.
+        model: A built model, with or without step layers. One of several inputs, such as
+            `keras_htaf.models.streaming` makes, takes and gives lists.
         path: Folder to write. An earlier artifact there is replaced once the new one is complete.
         format: `"tf_saved_model"`.
         smooth: Whether to keep smooth steps. Default False: steps are hardened.
-        preprocessing: Layer to put before the model, for example
+        preprocessing: Layer to put before the model's first input, for example
             `dataset.preprocessing.layer()`: the artifact then takes raw float32 pixels.
 
     Raises:
@@ -54,6 +55,12 @@ def export(
     elif not smooth and hardening.has_steps(model):
         model = hardening.with_forward(model, "hard")
     if preprocessing is not None:
-        inputs = keras.Input(model.input_shape[1:], name="raw")
-        model = keras.Model(inputs, model(preprocessing(inputs)), name=f"{model.name}_on_raw")
+        raw = keras.Input(batch_shape=model.inputs[0].shape, name="raw")
+        others = [
+            keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in model.inputs[1:]
+        ]
+        given = [preprocessing(raw), *others] if others else preprocessing(raw)
+        model = keras.Model(
+            [raw, *others] if others else raw, model(given), name=f"{model.name}_on_raw"
+        )
     _WRITERS[format](model, path)

@@ -58,10 +58,12 @@ def deep_heaviside_network(
 
     The recipe: standardised inputs, batches of 64, Adam with a learning rate that decays from 2e-3
     to 0 (cosine), `losses.SmoothedCrossentropy()` for classes, and
-    `callbacks.AnnealSharpness(2.0, 16.0, frequency="step")`. What it gives, and what else was
-    tried, is in docs/results/stability.md. Give batches that are drawn anew in each epoch, such as
-    `Split.batches(shuffle=True)`: with TensorFlow and a seed, `fit` shuffles arrays in the same
-    order each time.
+    `callbacks.AnnealSharpness(peak=(0.25, 2.0), frequency="step")`, which is HTAF's alpha from 2 to
+    16 and gives any other `surrogate` the same peaks (slopes whose peak is fixed, such as
+    `FastSigmoid`'s, need `normalized="area"`). Without normalisation and skips a fixed slope did
+    better. What the recipe gives, and what else was tried, is in docs/results/stability.md. Give
+    batches that are drawn anew in each epoch, such as `Split.batches(shuffle=True)`: with
+    TensorFlow and a seed, `fit` shuffles arrays in the same order each time.
 
     Args:
         input_shape: Without the batch axis. A dense network flattens what is not flat; a
@@ -81,6 +83,8 @@ def deep_heaviside_network(
             `None`.
         coding: `"sign"` (default) for units -1/+1, `"bit"` for 0/1.
         surrogate: A `keras_htaf.surrogates` object or name. Default `HTAF(alpha=2, beta=0.5)`.
+            Compare others at the same peaks, annealed by `AnnealSharpness(peak=...)`: a sharpness
+            is in units of its own formula.
         forward: `"hard"` (default), exact steps also while training; or `"smooth"`.
         activation: In place of the steps, an ordinary activation such as `"relu"`: the twin with
             which to compare; `coding`, `surrogate` and `forward` are then not used. A name or a

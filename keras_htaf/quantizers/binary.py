@@ -35,8 +35,8 @@ class Heaviside(Step):
     def _risen(self, bit):
         return bit
 
-    def _hard(self, x, sharpness):
-        return self._with_slope(x, sharpness, bits, 1.0)
+    def _hard(self, x, sharpness, scale):
+        return self._with_slope(x, sharpness, scale, bits, 1.0)
 
     def decompose(self, x):
         return bits(x), 1.0
@@ -69,8 +69,8 @@ class Sign(Step):
     def _risen(self, bit):
         return self.surrogate.sign_gain * (bit - 0.5)
 
-    def _hard(self, x, sharpness):
-        return self._with_slope(x, sharpness, signs, self.surrogate.sign_gain)
+    def _hard(self, x, sharpness, scale):
+        return self._with_slope(x, sharpness, scale, signs, self.surrogate.sign_gain)
 
     def decompose(self, x):
         return signs(x), 1.0

@@ -27,18 +27,19 @@ class ScaledSign(Sign):
         super().__init__(surrogate=surrogate, axis=axis, **kwargs)
 
     def parts(self, x):
-        return self._parts(in_single(x), training=False)
+        return self._parts(in_single(x), *self.numbers(), training=False)
 
-    def _call(self, x, training):
-        sign, scale = self._parts(in_single(x), training)
-        return scale * sign
+    def pure_call(self, x, sharpness, scale, training=False):
+        sign, size = self._parts(in_single(x), sharpness, scale, training)
+        return ops.cast(size * sign, x.dtype)
 
-    def _parts(self, x, training):
-        """The signs and their scale, as in `parts`."""
+    def _parts(self, x, sharpness, scale, training):
+        latent, size = self._sized(x)
+        return super().pure_call(latent, sharpness, scale, training), size
+
+    def _sized(self, x):
+        """What the signs are taken of, and the scale they get."""
         raise NotImplementedError
-
-    def _sign(self, x, training):
-        return super()._call(x, training)
 
     def _mean(self, size):
         kept = channel_axes(self.axis, len(size.shape))
@@ -65,8 +66,8 @@ class MagnitudeAwareSign(ScaledSign):
     Reference: Liu et al. (2018), arXiv:1808.00278.
     """
 
-    def _parts(self, x, training):
-        return self._sign(x, training), self._magnitude(x)
+    def _sized(self, x):
+        return x, self._magnitude(x)
 
     def _magnitude(self, x):
         return ops.stop_gradient(self._mean(ops.abs(x)))
@@ -98,11 +99,11 @@ class XNORSign(ScaledSign):
     def reach_at(self, sharpness):
         return min(1.0, super().reach_at(sharpness))
 
-    def _parts(self, x, training):
+    def _sized(self, x):
         # Not ops.clip and ops.abs: backends differ in their derivatives at the edges and at 0.
         sign = signs(x)
         clipped = ops.where(ops.abs(x) <= 1.0, x, sign)
-        return self._sign(clipped, training), self._mean(clipped * sign)
+        return clipped, self._mean(clipped * sign)
 
     def decompose(self, x):
         size = ops.minimum(ops.abs(in_single(x)), 1.0)

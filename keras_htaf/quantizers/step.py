@@ -122,37 +122,58 @@ class Step(Sloped):
     def call(self, inputs, training=None):
         if not keras.backend.is_float_dtype(inputs.dtype):  # Keras itself casts floats only
             inputs = ops.cast(inputs, self.compute_dtype)
-        for tap in self._taps:
-            inputs = tap(inputs)
+        inputs = self.tap(inputs)
         # `training` never chooses between smooth and exact, only how a number is computed (see
         # `backend.htaf_inference`): the results agree to rounding.
-        outputs = ops.cast(self._call(inputs, bool(training)), inputs.dtype)
-        for observer in self._observers:
-            observer(outputs)
+        outputs = self.pure_call(inputs, *self.numbers(), bool(training))
+        self.observe(outputs)
         return outputs
 
-    def _call(self, x, training):
-        sharpness = ops.convert_to_tensor(self.sharpness)
+    def numbers(self) -> tuple:
+        """The sharpness and the scale as tensors."""
+        return tuple(ops.convert_to_tensor(weight) for weight in (self.sharpness, self.scale))
+
+    def pure_call(self, x, sharpness, scale, training=False):
+        """The step as a pure function of what it depends on: for loops, which must be given that.
+
+        Args:
+            x: Float tensor.
+            sharpness, scale: Tensors that broadcast to it, as `numbers` gives them.
+            training: As for a call.
+
+        Returns:
+            Tensor of the shape and dtype of `x`.
+        """
         if not self.trainable_sharpness:
-            return self._step(x, sharpness, training)
+            return ops.cast(self._step(x, sharpness, scale, training), x.dtype)
         # Exactly zero forwards; backwards the smooth step's gradient for the sharpness alone. (Not
         # `_smooth`: called as functions, most surrogates have a gradient for x only.)
-        scaled = ops.stop_gradient(self._scaled(x))
+        scaled = ops.stop_gradient(_scaled(x, scale))
         smooth = self._risen(self.surrogate.smooth(scaled, sharpness))
-        outputs = self._step(x, ops.stop_gradient(sharpness), training)
-        return outputs + ops.cast(smooth - ops.stop_gradient(smooth), outputs.dtype)
+        outputs = self._step(x, ops.stop_gradient(sharpness), scale, training)
+        outputs = outputs + ops.cast(smooth - ops.stop_gradient(smooth), outputs.dtype)
+        return ops.cast(outputs, x.dtype)
 
-    def _step(self, x, sharpness, training):
+    def _step(self, x, sharpness, scale, training):
         if self.forward_mode == "smooth":
-            return self._risen(self.surrogate(self._scaled(x), sharpness, training))
-        return self._hard(x, sharpness)
+            return self._risen(self.surrogate(_scaled(x, scale), sharpness, training))
+        return self._hard(x, sharpness, scale)
 
-    def _scaled(self, x):
-        # In float16 a small pre-activation would become 0 when it is divided; in bfloat16 the
-        # quotient would be rounded before the step is.
-        if keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16"):
-            x = ops.cast(x, "float32")
-        return x / ops.cast(self.scale, x.dtype)
+    @property
+    def is_tapped(self) -> bool:
+        """Whether someone looks at what the layer receives or gives (`tapped`)."""
+        return bool(self._taps or self._observers)
+
+    def tap(self, inputs):
+        """What the taps make of the inputs."""
+        for tap in self._taps:
+            inputs = tap(inputs)
+        return inputs
+
+    def observe(self, outputs) -> None:
+        """Show the outputs to the observers."""
+        for observer in self._observers:
+            observer(outputs)
 
     @contextmanager
     def tapped(self, tap: Callable | None = None, observer: Callable | None = None):
@@ -177,12 +198,12 @@ class Step(Sloped):
         """The smooth step, given the surrogate's smooth bit."""
         raise NotImplementedError
 
-    def _hard(self, x, sharpness):
+    def _hard(self, x, sharpness, scale):
         """The exact step, which no scale moves; the scale stretches its slope only."""
         raise NotImplementedError
 
-    def _with_slope(self, x, sharpness, forward, gain):
-        scale = in_precision_of(x, self.scale)
+    def _with_slope(self, x, sharpness, scale, forward, gain):
+        scale = in_precision_of(x, scale)
         return backend.step(x, sharpness, self.surrogate, forward, gain, scale)
 
     def compute_output_shape(self, input_shape):
@@ -196,6 +217,14 @@ class Step(Sloped):
             "trainable_sharpness": self.trainable_sharpness,
             "axis": self.axis,
         }
+
+
+def _scaled(x, scale):
+    # In float16 a small pre-activation would become 0 when it is divided; in bfloat16 the
+    # quotient would be rounded before the step is.
+    if keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16"):
+        x = ops.cast(x, "float32")
+    return x / ops.cast(scale, x.dtype)
 
 
 def channel_axes(axis: int | tuple[int, ...], rank: int) -> tuple[int, ...]:

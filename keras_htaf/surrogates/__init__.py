@@ -7,14 +7,16 @@ computes the exact 0/1 or -1/+1 forwards and uses ``g`` backwards; a smooth step
 Every surrogate has one parameter that a callback can anneal, its **sharpness** (HTAF's alpha, the
 sigmoid's slope, ATan's a, ...), a peak ``g(0)`` and an area, the integral of ``g``. Shapes can only
 be compared when they are matched: ``normalized="peak"`` divides ``G`` and ``g`` so that
-``g(0) = 1``, ``normalized="area"`` so that ``g`` has area 1 and ``G`` runs from 0 to 1.
+``g(0) = 1``, ``normalized="area"`` so that ``g`` has area 1 and ``G`` runs from 0 to 1. That alone
+does not make a comparison fair, as one sharpness is another peak for each: ``sharpness_for(peak)``
+is the one to take, and ``callbacks.AnnealSharpness(peak=...)`` takes it.
 """
 
 from __future__ import annotations
 
 import keras
 
-from keras_htaf.surrogates.base import Surrogate
+from keras_htaf.surrogates.base import Surrogate, class_as_layer
 from keras_htaf.surrogates.on_bits import (
     HTAF,
     ATan,
@@ -78,7 +80,7 @@ def get(identifier) -> Surrogate:
             return classes[identifier]()
     raise ValueError(
         f"Received surrogate {identifier!r}. Expected a keras_htaf.surrogates object or one of the "
-        f"names {sorted(_BY_NAME)}."
+        f"names {sorted(_BY_NAME)}.{class_as_layer(identifier)}"
     )
 
 

@@ -11,6 +11,8 @@ from keras import ops
 from keras_htaf import backend
 
 _NORMALIZATIONS = (None, "peak", "area")
+SHARPNESSES = (1e-6, 1e6)
+"""From the smallest to the largest that a slope can be annealed to and remain one in float32."""
 
 
 class Surrogate:
@@ -100,6 +102,50 @@ class Surrogate:
     def area(self) -> float:
         """The integral of g at the surrogate's own sharpness, after normalisation."""
         return float(self._area(self.sharpness) * self._scale(self.sharpness))
+
+    def sharpness_for(self, peak: float) -> float:
+        """The sharpness at which g(0) is `peak`: slopes of other shapes are compared at one peak.
+
+        A sharpness is in units of its own formula (HTAF's alpha 16 and Sigmoid's a = 8 have the
+        peak 2, Triangle's s = 16 has 16), a peak is in those of the step.
+
+        Args:
+            peak: Positive float, after normalisation.
+
+        Returns:
+            A float; where several sharpnesses have the peak, the largest.
+
+        Raises:
+            ValueError: If no sharpness from 1e-6 to 1e6 has the peak. That of `FastSigmoid`,
+                `SuperSpike` and `Rectangle`, and of all with `normalized="peak"`, is 1 at any; with
+                `normalized="area"` it follows the sharpness.
+
+        Example:
+
+        >>> slopes = [keras_htaf.surrogates.get(name) for name in ("htaf", "sigmoid", "triangle")]
+        >>> [round(slope.sharpness_for(2.0), 6) for slope in slopes]
+        [16.0, 8.0, 2.0]
+        """
+        peak, (low, high) = positive("peak", peak), SHARPNESSES
+
+        def peak_at(sharpness):
+            return self._peak(sharpness) * self._scale(sharpness)
+
+        least, most = peak_at(low), peak_at(high)
+        if math.isclose(least, most):
+            raise ValueError(
+                f"Received peak={peak!r}, but the peak of {self!r} is {most:g} at every sharpness. "
+                "Expected a slope whose peak follows its sharpness: give it normalized='area'."
+            )
+        if not least * (1 - 1e-6) <= peak <= most * (1 + 1e-6):
+            raise ValueError(
+                f"Received peak={peak!r}. Expected {least:.3g} to {most:.3g}, what {self!r} has at "
+                f"sharpnesses from {low:g} to {high:g}."
+            )
+        for _ in range(64):  # all peaks rise with the sharpness, or stay
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if peak_at(middle) <= peak else (low, middle)
+        return low
 
     @property
     def support(self) -> float:
@@ -195,8 +241,20 @@ def positive(name: str, value) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not (number > 0 and math.isfinite(number)):
-        raise ValueError(f"Received {name}={value!r}. Expected a positive finite number.")
+        raise ValueError(
+            f"Received {name}={value!r}. Expected a positive finite number.{class_as_layer(value)}"
+        )
     return number
+
+
+def class_as_layer(value) -> str:
+    """A hint where a tensor came for an argument: `activation=HTAF` calls the class with it."""
+    if not getattr(value, "shape", ()):
+        return ""
+    return (
+        " It is a tensor: a step that is another layer's activation is an object, "
+        "activation=keras_htaf.layers.HTAF() with parentheses, not the class."
+    )
 
 
 def floating(x):

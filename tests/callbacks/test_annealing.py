@@ -5,13 +5,14 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from support import BACKEND, to_numpy
+from support import BACKEND, tensor, to_numpy
 
 from keras_htaf.callbacks import AnnealSharpness
 from keras_htaf.constraints import WeightClip
 from keras_htaf.distillation import Distiller
 from keras_htaf.hardening import step_layers
 from keras_htaf.layers import HTAF, BinaryDense, Heaviside, Sign
+from keras_htaf.surrogates import FastSigmoid
 
 X = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
 Y = np.ones((12, 2), "float32")
@@ -181,7 +182,7 @@ def test_a_step_that_is_only_an_activation_from_the_first_batch():
     model.layers[0].kernel.assign(np.zeros((3, 2)))
     model.layers[0].bias.assign(np.full(2, 0.1))
     model.compile("sgd", lambda y, h: keras.ops.mean(h))
-    loss = model.fit(X, Y, verbose=0, batch_size=12, callbacks=[AnnealSharpness(2.0)]).history
+    loss = model.fit(X, Y, verbose=0, batch_size=12, callbacks=[AnnealSharpness(2.0, 16.0)]).history
     assert loss["loss"][0] == pytest.approx(1 / (1 + np.exp(-2 * np.tanh(0.05))), rel=1e-5)
 
 
@@ -214,7 +215,14 @@ def test_steps_per_execution():
     ("arguments", "message"),
     [
         ({"start": 0.0}, "Received start=0.0"),
-        ({"end": float("nan")}, "Received end=nan"),
+        ({"start": 2.0, "end": float("nan")}, "Received end=nan"),
+        ({"start": 2.0, "end": 1e30}, r"Received end=1e\+30\. Expected 1e-06 to 1e\+06"),
+        ({"end": 2.0}, "Received no start. Expected start and end, or peak"),
+        ({"start": 2.0, "end": 3.0, "peak": (1.0, 2.0)}, "Expected either"),
+        ({"schedule": lambda p: 1.0, "peak": (1.0, 2.0)}, "a function as schedule. Expected"),
+        ({"peak": 2.0}, "Received peak=2.0. Expected the two peaks"),
+        ({"peak": (0.0, 2.0)}, r"Received peak\[0\]=0.0"),
+        ({"layers": "bits"}, r"Expected a list of names: \['bits'\]"),
         ({"schedule": "sqrt"}, "Received schedule='sqrt'"),
         ({"frequency": "batch"}, "Received frequency='batch'"),
         ({"epochs": 0}, "Received epochs=0"),
@@ -225,6 +233,40 @@ def test_steps_per_execution():
 def test_errors(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_model(HTAF(name="bits")).fit(X, Y, verbose=0, callbacks=[AnnealSharpness(**arguments)])
+
+
+def slopes(model):
+    """The slope at the threshold of each step, as the gradient sees it."""
+    gains = [s.surrogate.sign_gain if s.rise == 2 else 1.0 for s in step_layers(model)]
+    return [
+        gain * float(to_numpy(s.surrogate.derivative(tensor(0.0), float(to_numpy(s.sharpness)))))
+        for s, gain in zip(step_layers(model), gains, strict=True)
+    ]
+
+
+def test_a_peak_is_the_same_for_every_slope():
+    """The bits' is the peak, the signs' twice that, also of slopes stated for signs."""
+    steps = [HTAF(8.0, beta=0.3), Heaviside("atan"), Sign("triangle"), Sign("swish_sign")]
+    steps += [Heaviside("approx_sign"), Sign(FastSigmoid(normalized="area")), Sign("ede")]
+    model = keras.Sequential([keras.Input((3,)), *steps, keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    anneal = AnnealSharpness(peak=(0.6, 1.5))
+    history = model.fit(X, Y, epochs=2, verbose=0, callbacks=[anneal]).history
+    assert history["peak"] == [0.6, 1.5]
+    np.testing.assert_allclose(slopes(model), [1.5, 1.5, 3, 3, 1.5, 3, 3], rtol=1e-5)
+
+
+def test_the_default_is_a_peak():
+    model = make_model()
+    model.fit(X, Y, epochs=3, verbose=0, callbacks=[AnnealSharpness()])
+    assert float(to_numpy(model.layers[-1].sharpness)) == pytest.approx(16.0)
+    assert AnnealSharpness().sharpness_at(0.5) == pytest.approx(0.5**0.5)
+
+
+def test_a_slope_that_cannot_have_the_peak():
+    model = make_model(Sign("fast_sigmoid", name="stuck"))
+    with pytest.raises(ValueError, match=r"'stuck' cannot .* is 1 at every sharpness"):
+        model.fit(X, Y, verbose=0, callbacks=[AnnealSharpness(peak=(0.25, 2.0))])
 
 
 def test_model_without_steps():

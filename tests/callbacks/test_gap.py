@@ -174,6 +174,13 @@ def test_errors():
     for wrong in ({"every": 0}, {"batch_size": 0}):
         with pytest.raises(ValueError, match="Expected a positive"):
             DiscretizationGap(X, Y, **wrong)
+    with pytest.raises(ValueError, match="Received x with 1 values that are NaN"):
+        DiscretizationGap(np.where(X[3, 2] == X, np.nan, X), Y)
+    with pytest.raises(ValueError, match="Received y of dtype <U"):
+        DiscretizationGap(X, Y.astype(str))
+    for labels in (Y + 1, Y - 1, Y + 0.5, X[:, 0], X[:, :3], np.eye(4)[Y]):
+        with pytest.raises(ValueError, match=r"Received labels of shape .* from 0 to 2 of shape"):
+            measured(make_model(), labels)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="has no step layer"):

@@ -448,6 +448,7 @@ def test_what_selects_leaves_values_alone():
     arguments = {
         "Reshape": {"target_shape": (-1,)},
         "Permute": {"dims": (2, 1, 3, 4)},
+        "RepeatTime": {"num_steps": 2},
         "RepeatVector": {"n": 2},
         "ActivityPenalty": {"regularizer": "l2"},
         "GaussianNoise": {"stddev": 0.5},

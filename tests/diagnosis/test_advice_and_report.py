@@ -1,5 +1,6 @@
 """What a diagnosis advises, and how it is shown."""
 
+import dataclasses
 import json
 import sys
 
@@ -16,7 +17,7 @@ WELL = {
     "surrogate": "ATan",
     "forward": "smooth",
     "units": 10,
-    "scale": 1.0,
+    "rms": 1.0,
     "reach": 2.0,
     "width": 3.0,
     "covered": 0.95,
@@ -39,10 +40,13 @@ SCORES = {"gap": 0.02, "disagreement": 0.05}
         ),
         ({"covered": 0.59, "passed": 0.08, "surrogate": "HTAF"}, ["lower beta or"]),
         ({"covered": 1.0, "passed": 0.98}, ["so narrow for the slope", "98 %"]),
-        ({"scale": 0.0, "covered": 1.0, "passed": 1.0}, ["its inputs are all 0"]),
-        ({"dead": 0.3}, ["30 % of its 10 units are never on in these 1000 samples"]),
+        ({"rms": 0.0, "covered": 1.0, "passed": 1.0}, ["its inputs are all 0"]),
+        (
+            {"dead": 0.3},
+            ["30 % of its 10 units are never on in these 1000 samples", "ActivityPenalty(keras_"],
+        ),
         ({"always_on": 0.3}, ["always on"]),
-        ({"gradient": 0.0051}, ["is 0.0051 of the last step's"]),
+        ({"gradient": 0.0051}, ["is 0.0051 of the last step's", "add skip connections, norm"]),
         ({"gradient": 0.0}, ["is 0 of the last step's"]),
         ({"gradient": 250.0}, ["is 250 times the last step's"]),
         ({"gradient": None}, ["no gradient of the loss arrives"]),
@@ -82,6 +86,29 @@ def test_advice_on_a_few_samples():
     row = StepDiagnosis(**{**WELL, "dead": 0.5})
     assert len(advise([row], SCORES, 1000)) == 2
     assert advise([row], SCORES, 99) == []
+
+    (sentence,) = advise([StepDiagnosis(**WELL)], {}, 31)
+    assert sentence.startswith("Measured on 31 samples: batch normalisation")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"covered": 0.5, "passed": 0.05}, {"dead": 0.3}, {"gradient": 1e-3}, {"gradient": 1e3}],
+)
+def test_no_circles(changes):
+    """Who normalises is not told to; calibration is for slopes that do not fit their inputs."""
+    row = StepDiagnosis(**{**WELL, **changes})
+    for normalized in (False, True):
+        (sentence,) = advise([row], {}, 1000, normalized)
+        assert ("normalise before" in sentence) is not normalized
+        assert ("calibrate" in sentence) == ("covered" in changes)
+
+
+def test_a_single_sample_behind_normalisation():
+    row = StepDiagnosis(**{**WELL, "rms": 0.0})
+    few, zero = advise([row], {}, 1, normalized=True)
+    assert "1 sample:" in few
+    assert "behind batch normalisation for a single sample" in zero
 
 
 def test_advice_on_scores():
@@ -134,6 +161,14 @@ def test_text_is_aligned():
     )
     assert len({len(line) for line in lines[2:7]}) == 1
     assert lines[-1] == "- Mend this."
+
+
+def test_the_gap_of_exact_steps_is_to_a_twin():
+    diagnosis = report(2)
+    hard = [StepDiagnosis(**{**WELL, "forward": "hard"})]
+    assert "a gap of 2.0 points" in str(diagnosis)
+    diagnosis = dataclasses.replace(diagnosis, layers=hard, advice=[])
+    assert "accuracy 88.0 % with exact steps, which it computes (90.0 % with" in str(diagnosis)
 
 
 def test_dict_is_json():

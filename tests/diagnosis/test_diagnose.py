@@ -59,7 +59,7 @@ def test_by_hand():
     (row,) = diagnose(model, x, x, loss="mse", batch_size=3).layers
     # h = 0.5, 0.875, 0.03125, 1; bits 0, 1, 0, 1; 95 % of the area lie within 1 - sqrt(0.05).
     assert (row.name, row.surrogate, row.forward, row.units) == ("step", "Triangle", "hard", 1)
-    assert row.scale == pytest.approx(np.sqrt(7.25 / 4))
+    assert row.rms == pytest.approx(np.sqrt(7.25 / 4))
     assert row.reach == pytest.approx(2.0, rel=0.01)
     assert row.width == pytest.approx(2 * (1 - np.sqrt(0.05)), rel=1e-3)
     assert row.covered == 0.75
@@ -115,7 +115,7 @@ def test_sharpness_per_channel():
 
 def test_inputs_of_zero():
     found = only_row(Heaviside(), np.zeros((3, 2)))
-    assert (found.scale, found.reach, found.covered, found.passed) == (0, 0, 1, 1)
+    assert (found.rms, found.reach, found.covered, found.passed) == (0, 0, 1, 1)
 
 
 # ---------------------------------------------------------------------------- gradients
@@ -260,7 +260,7 @@ def test_shared_step_counts_each_call():
     (row,) = diagnosis.layers
     both = np.concatenate([x, (x > 0) - 0.5])
     assert row.units == 4
-    assert row.scale == pytest.approx(np.sqrt(np.mean(both**2)))
+    assert row.rms == pytest.approx(np.sqrt(np.mean(both**2)))
     assert row.passed == pytest.approx(np.mean(triangle(both)[0]))
     assert (row.dead, row.always_on, row.gradient) == (0.5, 0.5, 1.0)
 
@@ -271,7 +271,7 @@ def test_batch_normalisation_as_in_training():
     norm.moving_mean.assign([9.0] * 4)
     (row,) = diagnose(model, X, Y).layers
     z = (X - X.mean(axis=0)) / X.std(axis=0)
-    assert row.scale == pytest.approx(1.0, rel=1e-4)
+    assert row.rms == pytest.approx(1.0, rel=1e-4)
     assert row.passed == pytest.approx(triangle(z)[0].mean(), rel=1e-4)
 
 
@@ -282,7 +282,7 @@ def test_half_precision():
 
     whole, half = (diagnose(build(p), X, Y).layers for p in ("float32", "mixed_bfloat16"))
     for one, other in zip(whole, half, strict=True):
-        for key in ("scale", "reach", "passed", "softness", "error", "gradient"):
+        for key in ("rms", "reach", "passed", "softness", "error", "gradient"):
             assert getattr(other, key) == pytest.approx(getattr(one, key), rel=0.05), key
 
 
@@ -402,6 +402,17 @@ def test_softmax_is_told_from_logits():
         assert diagnose(other, X, Y).layers[0].gradient == pytest.approx(expected, rel=1e-4)
 
 
+def test_probabilities_as_targets():
+    """Of a cross-entropy: smoothed one-hot labels are classes, several hot ones are not."""
+    model = model_of(Dense(6), HTAF(2.0), Dense(3))
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    smoothed = 0.9 * np.eye(3)[Y] + 0.1 / 3
+    assert diagnose(model, X, smoothed, loss=loss).scores["gap"] < 1
+    assert "gap" not in diagnose(model, X, np.float32(X[:, :3] > 0), loss=loss).scores
+    ignoring = keras.losses.SparseCategoricalCrossentropy(True, ignore_class=-1)
+    assert "gap" not in diagnose(model, X, Y - 1, loss=ignoring).scores
+
+
 def test_the_compiled_loss_is_used():
     model = model_of(Dense(6), HTAF(2.0), Dense(3, activation="softmax"))
     for loss in ("sparse_categorical_crossentropy", ["sparse_categorical_crossentropy"]):
@@ -468,6 +479,9 @@ def test_errors():
             diagnose(model, *wrong)
     with pytest.raises(ValueError, match="Expected a positive integer"):
         diagnose(model, X, Y, batch_size=0)
+    for labels in (Y + 1, Y - 1, Y + 0.5, np.eye(4)[Y], Y.astype(str)):
+        with pytest.raises(ValueError, match=r"from 0 to 2 of shape|Received y of dtype <U"):
+            diagnose(model, X, labels, loss="sparse_categorical_crossentropy")
     with pytest.raises(ValueError, match="Received 2 losses"):
         diagnose(model, X, Y, loss=["mse", "mae"])
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_htaf import harden, load_model
 from keras_htaf.constraints import WeightClip
-from keras_htaf.layers import HTAF, BinaryConv2D, BinaryDense, Heaviside, Sign
+from keras_htaf.layers import HTAF, BinaryConv2D, BinaryDense, ConceptGroups, Heaviside, Sign
 from keras_htaf.models import deep_heaviside_network, icbm, small_cnn
 
 BACKENDS = ("jax", "tensorflow", "torch")
@@ -28,7 +28,8 @@ def build():
     )
     x = keras.layers.Dense(9)(keras.layers.Flatten()(inputs))
     x = keras.layers.Dense(9, activation=HTAF(3.0, 1.0))(Sign("atan", forward="smooth")(x))
-    x = Heaviside("erf", per_channel=True)(keras.layers.Dense(9)(x))
+    merged = ConceptGroups([[2], [0, 1], [3, 4, 5, 6]], [1, 2, 3])(keras.layers.Dense(9)(x))
+    x = Heaviside("erf", per_channel=True)(merged)
     few = keras.layers.AveragePooling2D(2)(inputs)
     model = keras.Model(inputs, [logits, keras.layers.Dense(5)(x), deep(few)])
     model.compile("adam", "mse", jit_compile=False)  # else JAX makes torch compile it too

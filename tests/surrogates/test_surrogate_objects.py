@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_htaf
 from keras_htaf import surrogates
 from keras_htaf.surrogates import HTAF, ATan, Rectangle, Sigmoid, Surrogate, get
 
@@ -69,6 +70,13 @@ def test_sharpness_errors(cls, wrong):
         cls(wrong)
 
 
+def test_a_class_in_place_of_a_layer():
+    """Which Keras calls with a tensor when the layer is first used."""
+    for cls in (keras_htaf.layers.HTAF, keras_htaf.layers.Sign):
+        with pytest.raises(ValueError, match=r"It is a tensor: .* with parentheses, not the class"):
+            keras.layers.Dense(2, activation=cls)(np.ones((3, 4), "float32"))
+
+
 def test_other_errors():
     with pytest.raises(ValueError, match=r"Received beta=-1.*Expected a positive finite number"):
         HTAF(beta=-1)
@@ -84,3 +92,27 @@ def test_numbers_become_floats(surrogate):
     assert ATan(np.float32(2)) == ATan(np.int64(2)) == ATan(2) == ATan(2.0)
     plain = (str, float, type(None))
     assert all(isinstance(value, plain) for value in surrogate.get_config().values())
+
+
+@every_object
+def test_sharpness_for_a_peak(surrogate):
+    constant = surrogate.normalized == "peak" or surrogate._peak(1.0) == surrogate._peak(4.0)
+    if constant:
+        with pytest.raises(ValueError, match=r"is 1 at every sharpness.*normalized='area'"):
+            surrogate.sharpness_for(2.0)
+        return
+    for peak in (1.25, 3.0):
+        sharpness = surrogate.sharpness_for(peak)
+        found = float(keras.ops.convert_to_numpy(surrogate.derivative(np.float32(0), sharpness)))
+        assert found == pytest.approx(peak, rel=1e-5)
+    assert surrogate.sharpness_for(surrogate.peak) == pytest.approx(surrogate.sharpness)
+
+
+def test_peaks_out_of_reach():
+    with pytest.raises(ValueError, match=r"Received peak=-1.*Expected a positive"):
+        ATan().sharpness_for(-1)
+    slope = HTAF(beta=0.5, normalized="area")  # never flatter than tanh(x / 2) / 2
+    assert slope.sharpness_for(0.25) == pytest.approx(1e-6)
+    with pytest.raises(ValueError, match=r"Received peak=0.2\. Expected 0.25 to 1.25e\+05"):
+        slope.sharpness_for(0.2)
+    assert surrogates.EDE().sharpness_for(1.0) == pytest.approx(1.0)

@@ -6,7 +6,8 @@
 
 `run` trains what is missing, on one core per process, and appends each result to a file in
 `--out`, so that it can be interrupted and goes on where it was; `report` writes Markdown tables and
-figures from all results there. `--quick` is a minute's version on the embedded digits.
+figures from all results there, and lists the runs that fit no table. `--quick` is a minute's
+version on the embedded digits, whose runs are all of that kind.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         from stability_report import report
 
-        report(options.out)
+        if not report(options.out):
+            sys.exit(
+                f"No results (*.jsonl) in {options.out}. Expected a folder that `run` wrote to."
+            )
 
 
 def _run(options) -> None:
@@ -68,7 +72,7 @@ def _run(options) -> None:
     size = 4 if max((run.images for run in todo), default=0) > 20000 else 20
     pieces = [group[i : i + size] for group in groups for i in range(0, len(group), size)]
     context = multiprocessing.get_context("spawn")
-    cores, lock = context.Queue(), context.Lock()
+    cores, finished = context.Queue(), context.Value("i", 0)
     for core in range(options.jobs):
         cores.put(core)
     if options.jobs > 1:
@@ -76,12 +80,12 @@ def _run(options) -> None:
         os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
     # A terminated parent must take its workers along.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with context.Pool(options.jobs, _start, (cores, options.jobs > 1, lock)) as pool:
+    shared = (cores, options.jobs > 1, finished, len(todo))
+    with context.Pool(options.jobs, _start, shared) as pool:
         work = [(piece, options.data, options.data_dir, file) for piece in pieces]
-        finished = 0
-        for trained in pool.imap_unordered(_train, work):
-            finished += trained
-            print(f"{finished}/{len(todo)}", flush=True)
+        for _ in pool.imap_unordered(_train, work):
+            pass
+    print(f"Tables and figures: python tools/bench/stability.py report --out {options.out}")
 
 
 def _quick(runs) -> dict:
@@ -90,22 +94,23 @@ def _quick(runs) -> dict:
     return {run.key: run for run in small}
 
 
-def _start(cores, pin: bool, lock) -> None:
-    global _lock  # of the file of results; a lock can only be inherited
-    _lock = lock
+def _start(cores, pin: bool, finished, total: int) -> None:
+    global _finished, _total  # what is shared between processes can only be inherited
+    _finished, _total = finished, total
     if pin and hasattr(os, "sched_setaffinity"):
         available = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {available[cores.get() % len(available)]})
 
 
-def _train(work) -> int:
+def _train(work) -> None:
     piece, data, data_dir, file = work
     from stability_run import load, train
 
     for run, result in zip(piece, train(piece, load(data, data_dir)), strict=True):
-        with _lock:
+        with _finished.get_lock():
             result_file.append(file, {"key": run.key, **asdict(run), **result})
-    return len(piece)
+            _finished.value += 1
+            print(f"{_finished.value}/{_total}", flush=True)
 
 
 if __name__ == "__main__":

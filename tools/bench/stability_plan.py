@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 import keras
@@ -39,35 +39,18 @@ class NarrowingHTAF(surrogates.Surrogate):
         return math.tanh(self.alpha / 2.0)
 
 
-BETA = 0.5
-"""HTAF's, when alpha is annealed."""
-
-
-def _alpha(peak: float) -> float:
-    """The alpha at which alpha beta / 4 / tanh(alpha / 2), which rises with alpha, is `peak`."""
-    low, high = 1e-6, 1e6
-    for _ in range(100):
-        middle = math.sqrt(low * high)
-        below = middle * BETA / 4 / math.tanh(middle / 2) < peak
-        low, high = (middle, high) if below else (low, middle)
-    return low
-
-
-SLOPES: dict[str, tuple[Callable, Callable[[float], float]]] = {
-    "default": (lambda s: surrogates.HTAF(s, BETA), lambda peak: 4 * peak / BETA),
-    "HTAF": (lambda s: surrogates.HTAF(s, BETA, "area"), _alpha),
-    "HTAF, beta": (
-        lambda s: NarrowingHTAF(s, "area"),
-        lambda peak: 4 * peak * math.tanh(NarrowingHTAF.alpha / 2) / NarrowingHTAF.alpha,
-    ),
-    "Sigmoid": (lambda s: surrogates.Sigmoid(s, "area"), lambda peak: 4 * peak),
-    "ATan": (lambda s: surrogates.ATan(s, "area"), lambda peak: 2 * peak),
-    "FastSigmoid": (lambda s: surrogates.FastSigmoid(s, "area"), lambda peak: 2 * peak),
-    "Triangle": (lambda s: surrogates.Triangle(s, "area"), lambda peak: peak),
-    "Erf": (lambda s: surrogates.Erf(s, "area"), lambda peak: peak * math.sqrt(math.pi)),
-    "clipped identity": (lambda s: surrogates.Rectangle(1 / s, "area"), lambda peak: 2 * peak),
+SLOPES: dict[str, surrogates.Surrogate] = {
+    "default": surrogates.HTAF(beta=0.5),
+    "HTAF": surrogates.HTAF(beta=0.5, normalized="area"),
+    "HTAF, beta": NarrowingHTAF(normalized="area"),
+    "Sigmoid": surrogates.Sigmoid(normalized="area"),
+    "ATan": surrogates.ATan(normalized="area"),
+    "FastSigmoid": surrogates.FastSigmoid(normalized="area"),
+    "Triangle": surrogates.Triangle(normalized="area"),
+    "Erf": surrogates.Erf(normalized="area"),
+    "clipped identity": surrogates.Rectangle(normalized="area"),
 }
-"""By name: the slope of area 1 with a given sharpness, and the sharpness that gives a peak."""
+"""By name: the slopes, but for the recipe's of area 1; `sharpness_for` gives them a peak."""
 
 START, END = 0.33, 2.0
 """Peaks where annealing begins and ends: HTAF's at alpha 2 and 16."""

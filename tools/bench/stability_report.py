@@ -30,6 +30,8 @@ class Results:
     def __init__(self, file: Path):
         self.name = file.stem
         self.runs = result_file.read(file)
+        self.shown: set[str] = set()
+        """Keys of the runs that some table or figure has."""
         for run in self.runs:
             run["peaks"] = tuple(run["peaks"])
             if "smooth" in run:
@@ -38,13 +40,13 @@ class Results:
     def values(self, measure: str = "hard", **where) -> np.ndarray:
         """The measure of all seeds of one setting; what is not given is as in `BASE`."""
         where = {**BASE, **where}
-        return np.array(
-            [
-                run[measure]
-                for run in sorted(self.runs, key=lambda run: run["seed"])
-                if measure in run and all(run[key] == value for key, value in where.items())
-            ]
-        )
+        found = [
+            run
+            for run in sorted(self.runs, key=lambda run: run["seed"])
+            if measure in run and all(run[key] == value for key, value in where.items())
+        ]
+        self.shown.update(run["key"] for run in found)
+        return np.array([run[measure] for run in found])
 
     def cell(self, measure: str = "hard", **where) -> str:
         """Mean and standard deviation over the seeds."""
@@ -55,19 +57,22 @@ class Results:
         return f"{values.mean():.2f}{spread}"
 
 
-def report(folder: Path) -> None:
+def report(folder: Path) -> list[Path]:
     """Write `report-NAME.md` and figures for each file of results in the folder."""
+    written = []
     for file in sorted(folder.glob("*.jsonl")):
         results = Results(file)
         path = folder / f"report-{results.name}.md"
         with replacing(path) as temporary:
-            temporary.write_text("\n\n".join(_sections(results)) + "\n", encoding="utf-8")
+            temporary.write_text("\n\n".join(sections(results)) + "\n", encoding="utf-8")
         for name, draw in (("sensitivity", _sensitivity), ("depth", _depth), ("gradients", _norms)):
             figure = draw(results)
             if figure is not None:
                 with replacing(folder / f"{name}-{results.name}.png") as temporary:
                     figure.savefig(temporary, dpi=110)
         print(path)
+        written.append(path)
+    return written
 
 
 def table(head: str, columns: Iterable[str], rows: dict[str, list[str]]) -> str:
@@ -80,7 +85,8 @@ def table(head: str, columns: Iterable[str], rows: dict[str, list[str]]) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def _sections(results: Results) -> Iterable[str]:
+def sections(results: Results) -> Iterable[str]:
+    """The parts of a report, each with its heading."""
     for title, section in (
         ("The recipe", _recipe),
         ("Slopes of equal peak and area", _slopes),
@@ -88,8 +94,10 @@ def _sections(results: Results) -> Iterable[str]:
         ("Gradient norms through depth", _gradients),
         ("Learning rate", _rates),
         ("Sharpness", _peaks),
+        ("Annealing", _annealing),
         ("Closing the gap of a smooth forward pass", _gaps),
         ("Calibration", _calibration),
+        ("Runs that are in none of these tables", _others),
     ):
         text = section(results)
         if text:
@@ -103,6 +111,7 @@ def _recipe(results: Results) -> str:
         "24 layers": {"depth": 24},
         "12 layers without skips": {"skip": None},
         **{f"rate {rate:g}": {"rate": rate} for rate in (3e-4, 1e-3, 3e-3)},
+        "ReLU, rate 0.001": {"slope": "relu", "rate": 1e-3},
     }
     plain = {"label_smoothing": 0.0}
     settings |= {
@@ -198,6 +207,31 @@ def _peaks(results: Results) -> str:
     return _grid(results, GRID_PEAKS, lambda value, **where: {"peaks": (value, value), **where})
 
 
+def _annealing(results: Results) -> str:
+    """Annealed minus fixed slopes at one rate, seed by seed."""
+    columns = {
+        f"{place}, {peak:g}": {**_PLACES[place], "peaks": (peak, peak)}
+        for place in ("batch normalisation", "no normalisation")
+        for peak in sorted({*GRID_PEAKS[:2], START, 2 * START})
+    }
+    rows = {}
+    for s in SLOPES:
+        cells = []
+        for where in columns.values():
+            fixed = results.values(slope=s, **where)
+            annealed = results.values(slope=s, **{**where, "peaks": BASE["peaks"]})
+            gain = annealed - fixed if len(fixed) == len(annealed) > 1 else None
+            cells.append("" if gain is None else f"{gain.mean():+.2f} ± {gain.std(ddof=1):.2f}")
+        rows[s] = cells
+    kept = [i for i in range(len(columns)) if any(cells[i] for cells in rows.values())]
+    names = list(columns)
+    return table(
+        "annealed minus fixed",
+        [names[i] for i in kept],
+        {s: [cells[i] for i in kept] for s, cells in rows.items()},
+    )
+
+
 def _gradients(results: Results) -> str:
     """The norm at the first step over that at the last: medians of the seeds."""
     rows = {}
@@ -260,9 +294,24 @@ def _calibration(results: Results) -> str:
     return table("no normalisation", columns, rows)
 
 
+def _others(results: Results) -> str:
+    """Each setting, by what differs from the study's usual one, and its seeds."""
+    settings: dict[str, list[float]] = {}
+    for run in results.runs:
+        if run["key"] not in results.shown:
+            differs = {**BASE, "images": Run().images}
+            words = [f"{k} {run[k]}" for k, usual in differs.items() if run[k] != usual]
+            settings.setdefault(", ".join([run["slope"], *words]), []).append(run["hard"])
+    return "\n".join(
+        f"- {name}: {np.mean(hard):.2f} % ({len(hard)} seed{'s' if len(hard) > 1 else ''})"
+        for name, hard in settings.items()
+    )
+
+
 def _style(i: int) -> dict:
-    # HTAF stands out among the palette's colours.
-    return {"color": "black", "linewidth": 2.2, "zorder": 3} if i == 0 else {"color": f"C{i}"}
+    # HTAF stands out among the palette's colours, and its twin shows where it lies on it.
+    styles = {0: {"color": "black", "linewidth": 2.2}, 1: {"linestyle": (0, (3, 3)), "zorder": 4}}
+    return {"color": f"C{i}", "zorder": 3, **styles.get(i, {})}
 
 
 def _lines(axes, results, values, where) -> bool:
@@ -275,7 +324,7 @@ def _lines(axes, results, values, where) -> bool:
         axes.errorbar(
             values,
             [f.mean() for f in found],
-            [f.std() for f in found],
+            [f.std(ddof=1) if len(f) > 1 else 0.0 for f in found],
             marker="osd^v<>P"[i],
             markersize=4,
             capsize=2,
@@ -284,6 +333,13 @@ def _lines(axes, results, values, where) -> bool:
         )
     axes.grid(alpha=0.3)
     return drawn
+
+
+def _ticks(axes, values) -> None:
+    """The values of a grid, and no others, on a logarithmic axis."""
+    axes.set_xscale("log")
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.minorticks_off()
 
 
 def _sensitivity(results: Results) -> Figure | None:
@@ -297,7 +353,7 @@ def _sensitivity(results: Results) -> Figure | None:
                 return {key: (value, value) if key == "peaks" else value, **_PLACES[place]}
 
             drawn |= _lines(axes, results, values, where)
-            axes.set_xscale("log")
+            _ticks(axes, values)
             label = "learning rate (annealed)" if key == "rate" else "peak of the slope (fixed)"
             axes.set(title=f"12 layers, {place}", xlabel=label, ylabel="hard accuracy, %")
     if drawn:
@@ -306,29 +362,37 @@ def _sensitivity(results: Results) -> Figure | None:
 
 
 def _depth(results: Results) -> Figure | None:
-    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    figure = Figure(figsize=(12, 4.4), layout="constrained")
     drawn = False
     for axes, (place, where) in zip(figure.subplots(1, 3), _PLACES.items(), strict=True):
         drawn |= _lines(axes, results, DEPTHS, lambda depth, where=where: {"depth": depth, **where})
-        axes.set(title=place, xlabel="layers", ylabel="hard accuracy, %", xticks=DEPTHS)
+        low, high = axes.get_ylim()
+        axes.set(
+            title=f"{place}\n(the axis spans {high - low:.2g} points)",
+            xlabel="layers",
+            ylabel="hard accuracy, %",
+            xticks=DEPTHS,
+        )
     if drawn:
         figure.axes[0].legend(fontsize=8)
     return figure if drawn else None
 
 
 def _norms(results: Results) -> Figure | None:
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = Figure(figsize=(11, 7.5), layout="constrained")
     drawn = False
-    for axes, skip in zip(figure.subplots(1, 2, sharey=True), (None, "residual"), strict=True):
-        for i, slope in enumerate(SLOPES):
-            norms = _norms_through_depth(results, slope, skip, "before")
-            if norms is not None:
-                drawn = True
-                axes.plot(range(1, len(norms) + 1), norms, label=slope, **_style(i))
-        title = "residual stream" if skip else "plain chain"
-        axes.set(title=f"24 layers, {title}, before training", xlabel="layer", yscale="log")
-        axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("gradient norm against the last layer")
+    for row, moment in zip(figure.subplots(2, 2, sharex=True, sharey=True), MOMENTS, strict=True):
+        for axes, skip in zip(row, (None, "residual"), strict=True):
+            for i, slope in enumerate(SLOPES):
+                norms = _norms_through_depth(results, slope, skip, moment)
+                if norms is not None:
+                    drawn = True
+                    axes.plot(range(1, len(norms) + 1), norms, label=slope, **_style(i))
+            title = "residual stream" if skip else "plain chain"
+            axes.set(title=f"24 layers, {title}, {moment} training", yscale="log")
+            axes.set(xticks=(1, 6, 12, 18, 24), xlabel="layer")
+            axes.grid(alpha=0.3)
+        row[0].set_ylabel("gradient norm against the last layer")
     if drawn:
         figure.axes[0].legend(fontsize=8)
     return figure if drawn else None

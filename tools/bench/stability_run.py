@@ -126,7 +126,6 @@ def load(name: str, data_dir: str | None) -> dict[str, np.ndarray]:
 def build(run: Run, shape: tuple[int, ...]) -> keras.Model:
     """The network of a run, not compiled; `slope` "relu" gives the twin without steps."""
     relu = run.slope == "relu"
-    slope = None if relu else SLOPES[run.slope]
     model = deep_heaviside_network(
         shape,
         10,
@@ -134,7 +133,7 @@ def build(run: Run, shape: tuple[int, ...]) -> keras.Model:
         width=run.width,
         skip=run.skip,
         normalization=run.normalization,
-        surrogate=None if relu else slope[0](slope[1](max(run.peaks[0], 0.3))),
+        surrogate=None if relu else SLOPES[run.slope],
         activation="relu" if relu else None,
     )
     if run.forward == "hard":
@@ -175,17 +174,13 @@ def _train(model, run: Run, data) -> dict:
     total = run.epochs * -(-len(x) // BATCH)
     callbacks = [CosineDecay(run.rate, total)]
     if run.slope != "relu":
-        sharpness, (start, end) = SLOPES[run.slope][1], run.peaks
+        start, end = run.peaks
         for layer in step_layers(model):
-            layer.sharpness.assign(sharpness(start))
+            layer.sharpness.assign(layer.surrogate.sharpness_for(start))
         if run.calibrated:
             calibrate(model, x[:512])
         if start != end:
-            callbacks.append(
-                AnnealSharpness(
-                    schedule=lambda p: sharpness(start * (end / start) ** p), frequency="step"
-                )
-            )
+            callbacks.append(AnnealSharpness(peak=run.peaks, frequency="step"))
     before = _gradient_norms(model, x, y) if run.diagnosed else None
     if run.closing == "rising probability":
         for layer in step_layers(model):

@@ -1,4 +1,4 @@
-"""Losses."""
+"""Cross-entropy with smoothed integer labels."""
 
 from __future__ import annotations
 

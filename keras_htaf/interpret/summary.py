@@ -1,0 +1,123 @@
+"""An analysis as a few lines: a verdict, numbers, warnings."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from keras_htaf.interpret.analysis import ConceptAnalysis
+
+_LINE = 100
+_REDUNDANT = 0.95
+_AMBIGUOUS = 0.2
+_SINGLE = 0.5
+_GAP = 0.003
+
+
+def text(analysis: ConceptAnalysis) -> str:
+    """Verdict, numbers and warnings."""
+    found = warnings(analysis)
+    bullets = [textwrap.fill(w, _LINE, initial_indent="- ", subsequent_indent="  ") for w in found]
+    return "\n".join(
+        [textwrap.fill(verdict(analysis), _LINE), "", *numbers(analysis), "", *bullets]
+    )
+
+
+def verdict(analysis: ConceptAnalysis) -> str:
+    """One plain sentence or two."""
+    codes, code = analysis.codes, analysis.code
+    line = (
+        f"{codes.num_bits} bits and a linear head decide {_percent(code.accuracy)} of "
+        f"{code.samples} samples rightly (always the most frequent class: {_percent(code.chance)})"
+    )
+    if code.smooth_accuracy is None:
+        return f"{line}."
+    gap = code.smooth_accuracy - code.accuracy
+    if gap > _GAP:
+        return (
+            f"{line}, {100 * gap:.1f} points fewer than with smooth bits: the bits lose something."
+        )
+    if gap < -_GAP:
+        return f"{line}, {-100 * gap:.1f} points more than with smooth bits."
+    return f"{line}, as many as with smooth bits: what follows is about the model itself."
+
+
+def numbers(analysis: ConceptAnalysis) -> list[str]:
+    """One line for each."""
+    codes, code, bits = analysis.codes, analysis.code, analysis.health
+    radii = analysis.flip_radii
+    lines = [
+        f"bits in use         {int(bits.varies.sum())} of {codes.num_bits}, worth "
+        f"{bits.effective_bits:.1f} uncorrelated ones",
+        f"different codes     {code.unique}; {_percent(code.single)} of the samples are alone with "
+        "theirs",
+        f"ceiling             {_percent(code.ceiling)} for any reader of the codes; majority of "
+        f"each code, held out: {_percent(code.held_out)}",
+        f"flips to change     {_count(np.median(radii))} bits in the median, "
+        f"{_count(radii.min())} at least",
+    ]
+    if code.completeness is not None:
+        lines.append(
+            f"completeness        {code.completeness:.3f} of the smooth model, beyond chance"
+        )
+    if codes.smooth is not None:
+        lines.append(
+            f"smooth = exact      {_percent(analysis.certified.agreement)} of the decisions, "
+            f"{_percent(analysis.certified.share)} provably"
+        )
+    return lines
+
+
+def warnings(analysis: ConceptAnalysis) -> list[str]:
+    """What a reader of the numbers should know, as sentences."""
+    codes, code, bits = analysis.codes, analysis.code, analysis.health
+    found = []
+    if len(present := np.unique(codes.labels)) == 1:
+        found.append(
+            f"All samples are of class {codes.class_names[present[0]]!r}: nothing can be said of "
+            "how bits tell classes apart."
+        )
+    elif absent := [n for k, n in enumerate(codes.class_names) if k not in present]:
+        found.append(f"No samples of {_some(absent)}: these classes have no view.")
+    for which, what in ((bits.dead, "never on"), (bits.always_on, "always on")):
+        if which.any():
+            names = _some([codes.concept_names[j] for j in np.flatnonzero(which)])
+            found.append(f"{int(which.sum())} bits are {what} and say nothing: {names}.")
+    if copies := int((bits.redundancy >= _REDUNDANT).sum()):
+        found.append(
+            f"{copies} bits nearly repeat or negate another (|phi| >= {_REDUNDANT}): their "
+            "contributions should be read together."
+        )
+    if bits.ambiguous is not None and (unsure := int((bits.ambiguous > _AMBIGUOUS).sum())):
+        found.append(
+            f"{unsure} bits lie within a tenth of a standard deviation of their threshold in more "
+            f"than {_percent(_AMBIGUOUS)} of the samples: small changes of the image flip them."
+        )
+    if code.single > _SINGLE:
+        found.append(
+            f"{_percent(code.single)} of the samples have a code of their own, so that the ceiling "
+            "says little; look at the held-out accuracy."
+        )
+    if code.accuracy <= code.chance:
+        found.append("The decisions are no better than always giving the most frequent class.")
+    found.append(
+        "The bits were learned without names: what one seems to mean is a guess, until attributes "
+        "or people confirm it. Exact bits limit what leaks past the concepts but do not end it."
+    )
+    return found
+
+
+def _percent(share) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _count(number) -> str:
+    return f"{number:g}" if np.isfinite(number) else "no number of"
+
+
+def _some(names) -> str:
+    shown = ", ".join(map(repr, names[:5]))
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,300 @@
+"""What the layers and the cells of spiking neurons share: constants, a spike, recurrence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, fields
+from numbers import Real
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from keras_htaf.layers.spiking.spike import Spike
+from keras_htaf.surrogates.base import positive
+
+
+class Constant(NamedTuple):
+    """A constant of a neuron's dynamics, which is a weight of its layer."""
+
+    value: float
+    """What the weight starts from."""
+    trained_with: str = "decay"
+    """`trainable_decay` or `trainable_threshold` makes it trainable."""
+    low: float = 0.0
+    high: float = 1.0
+    """Where a trained weight is kept."""
+
+
+class NeuronLayer(keras.layers.Layer):
+    """Base of `OverTime` and `Cell`: dynamics with their constants as weights, and a spike.
+
+    Constants and states are float32 under every dtype policy (float64 if it is that), since a sum
+    that leaks loses small inputs in half precision; inputs and outputs are of the compute dtype.
+
+    Args:
+        constants: Dict from the names in `dynamics.constants` to `Constant`.
+        spike: Arguments of `Spike`, or `None` for neurons that do not fire.
+        trainable_decay: Whether the decays are trained. Default False.
+        trainable_threshold: Whether the thresholds are trained. Default False.
+        per_neuron: Whether each neuron has constants of its own. Default False.
+        recurrent: `None`; `True` for a dense layer without bias, over the last axis; or a layer.
+            What it makes of the last spikes is added to the inputs.
+        **kwargs: The options of `dynamics`, and of `keras.layers.Layer`.
+    """
+
+    dynamics: type
+    """A class of `keras_htaf.neurons`."""
+    leading: int
+    """How many axes of the input come before those of the neurons."""
+    logit = False
+    """Whether what is trained is the logit of the decay."""
+    presets: dict[str, dict] = {}
+
+    def __init__(
+        self,
+        constants,
+        spike=None,
+        trainable_decay=False,
+        trainable_threshold=False,
+        per_neuron=False,
+        recurrent=None,
+        **kwargs,
+    ):
+        options = [f.name for f in fields(self.dynamics) if f.name in kwargs]
+        neuron = self.dynamics(**{name: kwargs.pop(name) for name in options})
+        super().__init__(**kwargs)
+        self.autocast = False  # of initial states, which stay float32
+        self.supports_masking = True
+        self.neuron = neuron
+        self.trainable_decay = trainable_decay
+        self.trainable_threshold = trainable_threshold
+        self.per_neuron = per_neuron
+        self._constants = constants
+        self.spike = None
+        if spike is not None:
+            self.spike = Spike(**spike, name="spike", dtype=self.state_dtype)
+        if not (recurrent in (None, True) or isinstance(recurrent, keras.layers.Layer)):
+            raise ValueError(
+                f"Received recurrent={recurrent!r}. Expected None, True, or a layer that maps the "
+                "last spikes to what is added to the inputs."
+            )
+        self.is_recurrent = recurrent is not None
+        self._makes_recurrent = recurrent is True
+        self.recurrent = None if recurrent is True else recurrent
+
+    @classmethod
+    def like(cls, library: str, *args, **overrides):
+        """Neurons with the conventions, and the defaults, of another library.
+
+        Args:
+            library: `"snntorch"`, `"spikingjelly"`, `"norse"` or `"spyx"`, of those that have such
+                a neuron.
+            *args, **overrides: Arguments of the class, which replace the preset ones.
+
+        Raises:
+            ValueError: If the library is unknown, or has no such neuron.
+
+        Example:
+
+        >>> keras_htaf.layers.LIF.like("snntorch", decay=0.9).neuron.reset_next_step
+        True
+        """
+        if library not in cls.presets:
+            raise ValueError(
+                f"Received library={library!r}. Expected one of {sorted(cls.presets)}, whose "
+                f"conventions {cls.__name__} knows."
+            )
+        preset = dict(cls.presets[library])
+        for pair in (("decay", "tau"), ("synaptic_decay", "synaptic_tau")):
+            if any(name in overrides for name in pair):
+                preset = {name: value for name, value in preset.items() if name not in pair}
+        return cls(*args, **{**preset, **overrides})
+
+    @property
+    def state_dtype(self) -> str:
+        return "float64" if self.compute_dtype == "float64" else "float32"
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """What the tensors of the state are, in their order."""
+        return self.neuron.states + (("spikes",) if self.is_recurrent else ())
+
+    def build(self, input_shape):
+        features = tuple(input_shape[self.leading :])
+        if self.per_neuron and None in features:
+            raise ValueError(
+                f"Layer {self.name!r} received an input of shape {tuple(input_shape)} with "
+                "per_neuron=True. Expected neurons whose number is known."
+            )
+        for name, constant in self._constants.items():
+            trainable = getattr(self, f"trainable_{constant.trained_with}")
+            bounds = None if self._as_logit(name) else Within(constant.low, constant.high)
+            value = constant.value
+            weight = self.add_weight(
+                name=self._weight_name(name),
+                shape=features if self.per_neuron else (),
+                initializer=keras.initializers.Constant(
+                    math.log(value / (1.0 - value)) if self._as_logit(name) else value
+                ),
+                trainable=trainable,
+                constraint=bounds if trainable else None,
+                dtype=self.state_dtype,
+                autocast=False,
+            )
+            setattr(self, self._weight_name(name), weight)
+        if self.spike is not None:
+            self.spike.build((None, *features))
+        if self.is_recurrent:
+            self._build_recurrent(features)
+
+    def _as_logit(self, name):
+        return self.logit and name == "decay"
+
+    def _weight_name(self, name):
+        return f"{name}_logit" if self._as_logit(name) else name
+
+    def _build_recurrent(self, features):
+        if self.recurrent is None:
+            self.recurrent = keras.layers.Dense(
+                features[-1],
+                use_bias=False,
+                kernel_initializer="orthogonal",
+                name="recurrent",
+                dtype=self.dtype_policy,
+            )
+        if not self.recurrent.built:
+            self.recurrent.build((None, *features))
+        made = tuple(self.recurrent.compute_output_shape((None, *features)))[1:]
+        if made != features:
+            raise ValueError(
+                f"Layer {self.name!r} has neurons of shape {features}, but its recurrent layer "
+                f"{self.recurrent.name!r} makes {made} of that. Expected the same shape."
+            )
+
+    def parameters(self) -> dict:
+        """All that a turn depends on beside its input and state: what a loop must be given."""
+        values = {}
+        for name in self._constants:
+            value = ops.convert_to_tensor(getattr(self, self._weight_name(name)))
+            values[name] = ops.sigmoid(value) if self._as_logit(name) else value
+        if self.spike is not None:
+            values["spike"] = self.spike.numbers()
+        if self.is_recurrent:
+            kinds = self.recurrent.trainable_variables, self.recurrent.non_trainable_variables
+            values["recurrent"] = [[ops.convert_to_tensor(v) for v in kind] for kind in kinds]
+        return values
+
+    def turn(self, x, state, parameters, spike):
+        """One step in time of all neurons: `neuron.step` with recurrence.
+
+        Args:
+            x: Tensor (batch, ...).
+            state: Tuple of tensors of its shape, in `state_dtype`.
+            parameters: As `parameters` gives them.
+            spike: Function of the distance from the threshold.
+
+        Returns:
+            `(output, state)`, both in `state_dtype`.
+        """
+        x = ops.cast(x, self.state_dtype)
+        if not self.is_recurrent:
+            return self.neuron.step(x, state, parameters, spike)
+        *state, last = state
+        trained, other = parameters["recurrent"]
+        echo, _ = self.recurrent.stateless_call(trained, other, last)
+        x = x + ops.cast(echo, x.dtype)
+        y, state = self.neuron.step(x, tuple(state), parameters, spike)
+        return y, (*state, y)
+
+    def first_state(self, like) -> tuple:
+        """The state that a run starts from, of the shape of `like`."""
+        zeros = ops.zeros_like(like, dtype=self.state_dtype)
+        return tuple(zeros + value if value else zeros for value in self._initial())
+
+    def _initial(self):
+        return self.neuron.initial() + ((0.0,) if self.is_recurrent else ())
+
+    def in_compute_dtype(self, x):
+        """Inputs, integers among them, as the layer is to compute with them."""
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        return x if dtype == self.compute_dtype else ops.cast(x, self.compute_dtype)
+
+    def get_config(self):
+        config = {
+            **super().get_config(),
+            **asdict(self.neuron),
+            **{name: constant.value for name, constant in self._constants.items()},
+            "trainable_decay": self.trainable_decay,
+            "per_neuron": self.per_neuron,
+        }
+        if self.spike is None:
+            return config
+        recurrent = True if self._makes_recurrent else None
+        if self.is_recurrent and not self._makes_recurrent:
+            recurrent = keras.saving.serialize_keras_object(self.recurrent)
+        return {
+            **config,
+            "trainable_threshold": self.trainable_threshold,
+            "surrogate": keras.saving.serialize_keras_object(self.spike.surrogate),
+            "forward": self.spike.forward_mode,
+            "fires_at_threshold": self.spike.fires_at_zero,
+            "recurrent": recurrent,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        if isinstance(config.get("recurrent"), dict):
+            recurrent = keras.saving.deserialize_keras_object(config["recurrent"])
+            config = {**config, "recurrent": recurrent}
+        return super().from_config(config)
+
+
+class Within(keras.constraints.Constraint):
+    """Keeps a trained constant where the dynamics make sense."""
+
+    def __init__(self, low, high):
+        self.low, self.high = low, high
+
+    def __call__(self, w):
+        return ops.clip(w, self.low, self.high)
+
+
+def decay_of(decay, tau, default: float, kind: str = "") -> float:
+    """The decay per step of one that is given as `decay`, as `tau`, or not at all.
+
+    Raises:
+        ValueError: If both are given, or the decay is not within (0, 1].
+    """
+    if decay is not None and tau is not None:
+        raise ValueError(
+            f"Received {kind}decay={decay!r} and {kind}tau={tau!r}. Expected one of them: the "
+            "decay is 1 - 1 / tau."
+        )
+    if tau is not None:
+        if not isinstance(tau, Real) or not tau > 1:
+            raise ValueError(
+                f"Received {kind}tau={tau!r}. Expected a number of steps above 1: the decay is "
+                "1 - 1 / tau."
+            )
+        return 1.0 - 1.0 / float(tau)
+    decay = default if decay is None else decay
+    if not isinstance(decay, Real) or not 0 < decay <= 1:
+        raise ValueError(f"Received {kind}decay={decay!r}. Expected 0 < {kind}decay <= 1.")
+    return float(decay)
+
+
+def threshold_of(threshold) -> Constant:
+    """The constant of a threshold, which must be positive."""
+    return Constant(positive("threshold", threshold), "threshold", 1e-3, math.inf)
+
+
+def firing(constants: dict, kwargs: dict) -> dict:
+    """The arguments of `NeuronLayer` for neurons that fire, from those of their layer."""
+    kwargs = dict(kwargs)
+    spike = {
+        "surrogate": kwargs.pop("surrogate", "htaf"),
+        "forward": kwargs.pop("forward", "hard"),
+        "fires_at_zero": kwargs.pop("fires_at_threshold", False),
+    }
+    return {**kwargs, "constants": constants, "spike": spike}

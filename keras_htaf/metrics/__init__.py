@@ -1,0 +1,5 @@
+"""Metrics."""
+
+from keras_htaf.metrics.spikes import SpikeCountAccuracy
+
+__all__ = ["SpikeCountAccuracy"]

@@ -1,0 +1,51 @@
+"""How well spikes decide."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_htaf")
+class SpikeCountAccuracy(keras.metrics.Mean):
+    """How often the class that spikes most is the right one.
+
+        y_hat = argmax_k sum_t s_tk,    the first of several with the same count
+
+    Of potentials or logits over time it takes the largest sum, of sequences of one length the
+    largest mean.
+
+    Args:
+        name: Default `"spike_count_accuracy"`.
+        dtype: Of the result.
+
+    Call arguments:
+        y_true: Integer labels, shape (batch,) or (batch, 1).
+        y_pred: Shape (batch, time, classes).
+
+    Raises:
+        ValueError: If `y_pred` has another rank.
+
+    Example:
+
+    >>> metric = SpikeCountAccuracy()
+    >>> metric.update_state([1, 1], np.array([[[0, 1], [0, 1]], [[1, 0], [0, 1]]]))
+    >>> float(metric.result())
+    0.5
+    """
+
+    def __init__(self, name: str = "spike_count_accuracy", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self._direction = "up"
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        y_pred = ops.convert_to_tensor(y_pred)
+        if len(y_pred.shape) != 3:
+            raise ValueError(
+                f"SpikeCountAccuracy received outputs of shape {tuple(y_pred.shape)}. Expected "
+                '(batch, time, classes). For outputs without a time axis take "accuracy".'
+            )
+        labels = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+        found = ops.argmax(ops.sum(ops.cast(y_pred, "float32"), axis=1), axis=-1)
+        right = ops.cast(ops.equal(ops.cast(found, "int32"), labels), "float32")
+        super().update_state(right, sample_weight=sample_weight)

@@ -1,0 +1,37 @@
+"""The leaky integrate-and-fire neuron behind a synaptic current."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keras_htaf.neurons.leaky import LIF
+
+
+@dataclass(frozen=True, kw_only=True)
+class CubaLIF(LIF):
+    """A leaky integrate-and-fire neuron whose input charges a current that decays.
+
+        i <- synaptic_decay i + x,    then as `LIF` with the input i
+
+    but for one thing: a reset in the next step, of the kinds zero and value, is of the potential
+    that the current has been added to, after(leak(v) + i, r).
+
+    Args: as `LIF`; `scale_input` multiplies the current.
+    """
+
+    constants = ("synaptic_decay", "decay", "threshold")
+    states = ("current", "potential")
+
+    def initial(self) -> tuple[float, ...]:
+        return (0.0, self.rest)
+
+    def step(self, x, state, constants, spike):
+        i, v = state
+        i = constants["synaptic_decay"] * i + x
+        if not self.resets_late:
+            s, (v,) = super().step(i, (v,), constants, spike)
+            return s, (i, v)
+        decay, threshold = constants["decay"], constants["threshold"]
+        r = spike(v - threshold)
+        v = self.after(self.leaked(v, decay) + self.scaled(i, decay), r, threshold)
+        return (r if self.fires_before_update else spike(v - threshold)), (i, v)

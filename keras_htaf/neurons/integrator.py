@@ -1,0 +1,29 @@
+"""The leaky integrator, which does not fire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class LI:
+    """A leaky integrator, the readout of a spiking network.
+
+        v <- decay v + x,    output v
+
+    Args:
+        scale_input: Whether the input is multiplied by 1 - decay. Default False.
+    """
+
+    scale_input: bool = False
+
+    constants = ("decay",)
+    states = ("potential",)
+
+    def initial(self) -> tuple[float, ...]:
+        return (0.0,)
+
+    def step(self, x, state, constants, spike=None):
+        decay = constants["decay"]
+        v = decay * state[0] + (x * (1.0 - decay) if self.scale_input else x)
+        return v, (v,)

@@ -1,0 +1,69 @@
+"""The leaky integrate-and-fire neuron."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keras_htaf.neurons.reset import Resetting
+
+
+@dataclass(frozen=True, kw_only=True)
+class LIF(Resetting):
+    """A leaky integrate-and-fire neuron.
+
+        v = leak(u) + x,    s = spike(v - threshold),    u <- after(v, s)
+
+    with leak(u) = rest + decay (u - rest), and `after` as `reset` says. The state is u, the
+    potential after the reset. With `reset_next_step` it is v, and the reset is the next update's:
+
+        r = spike(v - threshold)
+        v <- leak(v) + x - r threshold    if it subtracts, else    leak(after(v, r)) + x
+        s = spike(v - threshold)
+
+    With `fires_before_update` it is so too, but r is the output: it comes one step later.
+
+    Args:
+        reset_next_step: Default False.
+        fires_before_update: Default False.
+        **options: Of `Resetting`.
+
+    Raises:
+        ValueError: If an option is unknown, or options contradict each other.
+    """
+
+    reset_next_step: bool = False
+    fires_before_update: bool = False
+
+    constants = ("decay", "threshold")
+    states = ("potential",)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.reset_next_step and self.fires_before_update:
+            raise ValueError(
+                "Received reset_next_step=True and fires_before_update=True. Expected one of them: "
+                "what fires before the update is reset by it."
+            )
+
+    @property
+    def resets_late(self) -> bool:
+        """Whether the state is the potential before its reset."""
+        return self.reset_next_step or self.fires_before_update
+
+    def initial(self) -> tuple[float, ...]:
+        return (self.rest,)
+
+    def step(self, x, state, constants, spike):
+        (v,) = state
+        decay, threshold = constants["decay"], constants["threshold"]
+        x = self.scaled(x, decay)
+        if not self.resets_late:
+            v = self.leaked(v, decay) + x
+            s = spike(v - threshold)
+            return s, (self.after(v, s, threshold),)
+        r = spike(v - threshold)
+        if self.reset == "subtract":
+            v = self.after(self.leaked(v, decay) + x, r, threshold)
+        else:
+            v = self.leaked(self.after(v, r, threshold), decay) + x
+        return (r if self.fires_before_update else spike(v - threshold)), (v,)
