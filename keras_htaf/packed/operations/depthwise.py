@@ -1,0 +1,76 @@
+"""Convolutions of each channel of bits by itself with binary kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_htaf.packed.bits import from_bytes, from_units, to_units, units_of
+from keras_htaf.packed.graph import CODINGS, Operation, Spec
+from keras_htaf.packed.operations import window as w
+from keras_htaf.packed.operations.product import count_of, pad_bit, values
+
+
+class Depthwise:
+    """Sums over a window of each channel by itself: float32, (..., channels * multiplier).
+
+    Attributes: as `Product`, with `multiplier` in place of `filters`. Array: `kernel`, uint8
+    (multiplier, bytes), each row the bits of (kernel rows, kernel columns, channels).
+    """
+
+    @staticmethod
+    def infer(operation: Operation, spec: Spec) -> Spec:
+        if spec.coding is None or spec.runs != (spec.channels,):
+            raise operation.error("numbers, or bits in several runs", "bits in one run")
+        operation.choice("weights", CODINGS)
+        operation.choice("pad_value", (-1, 0, 1))
+        multiplier = operation.integer("multiplier", 1)
+        window = w.window_of(operation, spec)
+        places = window.kh * window.kw
+        operation.array("kernel", (multiplier, -(-places * spec.channels // 8)), "uint8")
+        return Spec(w.output_shape(spec, window, spec.channels * multiplier))
+
+    @staticmethod
+    def define(operation: Operation, specs, x):
+        (spec,) = specs
+        window, codes = w.window_of(operation, spec), _codes(operation, spec)
+        height, width, channels = w.image_of(spec)
+        numbers = values(from_units(x, spec.runs), spec.coding)
+        numbers = numbers.reshape(-1, height, width, channels)
+        seen = w.windows(numbers, window, operation.attributes["pad_value"])
+        seen = seen.reshape(*seen.shape[:3], -1, channels)
+        sums = np.einsum("nijkc,kcm->nijcm", seen, codes)
+        shape = w.output_shape(spec, window, codes.shape[1] * codes.shape[2])
+        return sums.reshape(-1, *shape).astype(np.float32)
+
+    @staticmethod
+    def prepare(operation: Operation, spec: Spec):
+        from keras_htaf.packed.kernels import units
+
+        window = w.window_of(operation, spec)
+        height, width, channels = w.image_of(spec)
+        codes, pad_value = _codes(operation, spec), operation.attributes["pad_value"]
+        multiplier = codes.shape[2]
+        classes, beyond = w.border_classes(window, height, width)
+        each = codes.reshape(len(codes), 1, -1)
+        count = count_of(spec.coding, each, pad_value, beyond, operation.attributes["weights"])
+        kernel = to_units((codes > 0).transpose(2, 0, 1), spec.runs)
+        border = to_units(np.full(channels, pad_bit(spec.coding, pad_value)), spec.runs)
+        base, factor = count.base.astype(np.float32), np.float32(count.factor)
+        shape = w.output_shape(spec, window, channels * multiplier)
+
+        def sums(x):
+            x = x.reshape(-1, height, width, units_of(spec.runs))
+            out = np.empty((len(x) * window.oh * window.ow, channels, multiplier), np.float32)
+            masked = count.masked
+            units.each_channel(x, kernel, masked, window, border, classes, base, factor, out)
+            return out.reshape(-1, *shape)
+
+        return sums
+
+
+def _codes(operation: Operation, spec: Spec) -> np.ndarray:
+    """The values of the kernel, int32, (places, channels, multiplier)."""
+    kh, kw = operation.attributes["kernel_size"]
+    bits = from_bytes(operation.arrays["kernel"], kh * kw * spec.channels)
+    bits = bits.reshape(-1, kh * kw, spec.channels).transpose(1, 2, 0)
+    return values(bits, operation.attributes["weights"])

@@ -1,0 +1,132 @@
+"""Dense layers and convolutions with float kernels, through BLAS."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_htaf.packed.bits import from_bytes
+from keras_htaf.packed.graph import CODINGS, Operation, Spec
+from keras_htaf.packed.operations import window as w
+from keras_htaf.packed.operations.product import values
+
+_SEEN = 2**20
+"""Numbers in the windows that are laid out at once."""
+
+
+class Linear:
+    """Sums of products of numbers with a kernel; the order of summation is BLAS's.
+
+    Attributes: as `Product`, without `coding`, `weights` ("sign" or "bit") only for a kernel of
+    bits, and `groups`, which is 1, or the number of channels: each by itself then. Array: `kernel`,
+    float32 (kernel rows, kernel columns, channels / groups, filters), or uint8 as in `Product`;
+    with `bias`, float32 (filters,), if it has one.
+    """
+
+    @staticmethod
+    def infer(operation: Operation, spec: Spec) -> Spec:
+        if spec.coding is not None:
+            raise operation.error("bits", "numbers")
+        operation.choice("pad_value", (-1, 0, 1))
+        filters = operation.integer("filters", 1)
+        groups = operation.choice("groups", (1, spec.channels))
+        window = w.window_of(operation, spec)
+        depth = spec.channels // groups
+        if filters % groups:
+            raise operation.error(f"filters={filters}", f"a multiple of {groups}")
+        if "weights" in operation.attributes:
+            operation.choice("weights", CODINGS)
+            places = window.kh * window.kw * depth
+            operation.array("kernel", (filters, -(-places // 8)), "uint8")
+        else:
+            operation.array("kernel", (window.kh, window.kw, depth, filters), "float32")
+        if "bias" in operation.arrays:
+            operation.array("bias", (filters,), "float32")
+        return Spec(w.output_shape(spec, window, filters))
+
+    @staticmethod
+    def define(operation: Operation, specs, x):
+        (spec,) = specs
+        window, kernel = w.window_of(operation, spec), _kernel(operation, spec)
+        x = x.reshape(-1, *w.image_of(spec))
+        seen = w.windows(x, window, operation.attributes["pad_value"])
+        groups = operation.attributes["groups"]
+        seen = seen.reshape(*seen.shape[:5], groups, -1)
+        each = kernel.reshape(*kernel.shape[:3], groups, -1)
+        sums = np.einsum("nijabgc,abcgm->nijgm", seen, each)
+        sums = sums.reshape(-1, *w.output_shape(spec, window, kernel.shape[3]))
+        return sums + operation.arrays["bias"] if "bias" in operation.arrays else sums
+
+    @staticmethod
+    def prepare(operation: Operation, spec: Spec):
+        window, kernel = w.window_of(operation, spec), _kernel(operation, spec)
+        filters = kernel.shape[3]
+        shape = w.output_shape(spec, window, filters)
+        if operation.attributes["groups"] > 1:
+            return lambda x: Linear.define(operation, (spec,), x)
+        flat = np.ascontiguousarray(kernel.reshape(-1, filters))
+        bias = operation.arrays.get("bias")
+        pad_value = operation.attributes["pad_value"]
+        at_once = max(1, _SEEN // (window.oh * window.ow * len(flat)))
+        of_pixels = window.kh * window.kw * window.sh * window.sw == 1 and not (
+            any(operation.attributes["padding"])
+        )
+
+        def sums(x):
+            if of_pixels:
+                out = x.reshape(-1, len(flat)) @ flat
+            else:
+                x = _bordered(x.reshape(-1, *w.image_of(spec)), window, pad_value)
+                out = np.empty((len(x) * window.oh * window.ow, filters), np.float32)
+                rows = at_once * window.oh * window.ow
+                for i in range(-(-len(x) // at_once)):
+                    some = _windows(x[i * at_once : (i + 1) * at_once], window)
+                    some = some.reshape(-1, len(flat))
+                    np.matmul(some, flat, out=out[i * rows : (i + 1) * rows])
+            if bias is not None:
+                out += bias
+            return out.reshape(-1, *shape)
+
+        return sums
+
+
+def _kernel(operation: Operation, spec: Spec) -> np.ndarray:
+    """The kernel, float32, (kernel rows, kernel columns, channels / groups, filters)."""
+    kernel = operation.arrays["kernel"]
+    if "weights" not in operation.attributes:
+        return kernel
+    kh, kw = operation.attributes["kernel_size"]
+    depth = spec.channels // operation.attributes["groups"]
+    bits = from_bytes(kernel, kh * kw * depth).reshape(-1, kh, kw, depth)
+    codes = values(bits.transpose(1, 2, 3, 0), operation.attributes["weights"])
+    return codes.astype(np.float32)
+
+
+def _bordered(x, window, value):
+    """Images with what lies beyond the border, as far as a window sees it."""
+    w = window
+    bottom = max(0, (w.oh - 1) * w.sh + (w.kh - 1) * w.dh + 1 - w.top - x.shape[1])
+    right = max(0, (w.ow - 1) * w.sw + (w.kw - 1) * w.dw + 1 - w.left - x.shape[2])
+    if not (w.top or w.left or bottom or right):
+        return np.ascontiguousarray(x)
+    n, height, width, channels = x.shape
+    size = (n, w.top + height + bottom, w.left + width + right, channels)
+    wide = np.full(size, value, np.float32) if value else np.zeros(size, np.float32)
+    wide[:, w.top : w.top + height, w.left : w.left + width] = x
+    return wide
+
+
+def _windows(x, window):
+    """A view of the windows of images with borders: (n, oh, ow, kh, kw, channels).
+
+    Neighbouring columns lie one after the other, so that a row of a window is one run to copy.
+    """
+    w, (by_image, by_row, by_column, by_channel) = window, x.strides
+    columns, channels = w.kw, x.shape[3]
+    if w.dw == 1:
+        columns, channels = 1, w.kw * channels
+    return np.lib.stride_tricks.as_strided(
+        x,
+        (len(x), w.oh, w.ow, w.kh, columns, channels),
+        (by_image, by_row * w.sh, by_column * w.sw, by_row * w.dh, by_column * w.dw, by_channel),
+        writeable=False,
+    )

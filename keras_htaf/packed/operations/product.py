@@ -1,0 +1,192 @@
+"""Dense layers and convolutions of bits with binary kernels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_htaf.packed.bits import UNIT, from_bytes, from_units, to_units, units_of
+from keras_htaf.packed.graph import CODINGS, Operation, Spec
+from keras_htaf.packed.operations import window as w
+
+ALWAYS, NEVER = -(2**31), 2**31 - 1
+"""Thresholds that every sum reaches, and none."""
+
+
+class Count(NamedTuple):
+    """How a sum comes from a count of bits: sum = base + factor * count."""
+
+    masked: bool
+    """Whether what is counted are the bits of both rather than those that differ."""
+    base: np.ndarray
+    """For each class of positions and output channel."""
+    factor: int
+
+
+def values(bits: np.ndarray, coding: str) -> np.ndarray:
+    """What bits stand for, int32."""
+    return bits.astype(np.int32) * (2 if coding == "sign" else 1) - (coding == "sign")
+
+
+def pad_bit(coding: str, pad_value: int) -> bool:
+    """The bit that is put beyond the border: the pad value's, or 0 where it has none."""
+    return pad_value == 1
+
+
+def count_of(inputs: str, codes: np.ndarray, pad_value: int, beyond: np.ndarray, weights: str):
+    """The count that gives the sums.
+
+    Args:
+        inputs: Coding of the inputs.
+        codes: Values of the kernel, int32, (places, channels, outputs).
+        pad_value: What lies beyond the border, -1, 0 or 1.
+        beyond: For each class of positions, the places beyond the border, (classes, places).
+        weights: Coding of the kernel.
+    """
+    signs, ones = inputs == "sign", (codes > 0).sum((0, 1))
+    if weights == "sign":
+        # Of bits a and signs w: sum a w = |w > 0| - |a xor (w > 0)|.
+        base = np.full(codes.shape[2], codes.shape[0] * codes.shape[1]) if signs else ones
+        factor = -2 if signs else -1
+    else:
+        base, factor = (-ones, 2) if signs else (np.zeros_like(ones), 1)
+    # Beyond the border there are bits, too, and their value is not always the one that is meant.
+    stands_for = 2 * pad_bit(inputs, pad_value) - 1 if signs else int(pad_bit(inputs, pad_value))
+    missing = (pad_value - stands_for) * (beyond.astype(np.int64) @ codes.sum(1, dtype=np.int64))
+    return Count(weights == "bit", base[None] + missing, factor)
+
+
+def limits_of(count: Count, thresholds: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The limits on counts that are sums of at least the thresholds, and whether to flip then."""
+    thresholds = thresholds.astype(np.int64)
+    if count.factor < 0:
+        return (count.base - thresholds) // -count.factor, False
+    return -((count.base - thresholds) // count.factor) - 1, True
+
+
+class Product:
+    """Sums of products of bits with a binary kernel, or which of them reach a threshold.
+
+    Attributes: `weights` (coding of the kernel), `filters`, `kernel_size`, `strides`, `dilation`,
+    `padding` (top, left, bottom, right; a dense layer has a window of one pixel), `pad_value`, and
+    for bits `coding`. Arrays: `kernel`, uint8 (filters, bytes), each row the bits of
+    (kernel rows, kernel columns, channels); for bits also `threshold`, int32 (filters,), and
+    `flip`, uint8 of filters bits: the output is (sum >= threshold) xor flip.
+    """
+
+    @staticmethod
+    def infer(operation: Operation, spec: Spec) -> Spec:
+        if spec.coding is None:
+            raise operation.error("numbers", "bits")
+        operation.choice("weights", CODINGS)
+        operation.choice("pad_value", (-1, 0, 1))
+        filters = operation.integer("filters", 1)
+        window = w.window_of(operation, spec)
+        places = window.kh * window.kw * spec.channels
+        if places >= 2**24:
+            raise operation.error(f"{places} products to a sum", "less than 2^24")
+        operation.array("kernel", (filters, -(-places // 8)), "uint8")
+        shape = w.output_shape(spec, window, filters)
+        if "coding" not in operation.attributes:
+            return Spec(shape)
+        operation.array("threshold", (filters,), "int32")
+        operation.array("flip", (-(-filters // 8),), "uint8")
+        return Spec(shape, operation.choice("coding", CODINGS), (filters,))
+
+    @staticmethod
+    def define(operation: Operation, specs, x):
+        (spec,) = specs
+        window, codes = w.window_of(operation, spec), _codes(operation, spec)
+        height, width, channels = w.image_of(spec)
+        numbers = values(from_units(x, spec.runs), spec.coding)
+        numbers = numbers.reshape(-1, height, width, channels)
+        seen = w.windows(numbers, window, operation.attributes["pad_value"])
+        sums = np.tensordot(seen, codes.reshape(*seen.shape[3:], -1), 3)
+        sums = sums.reshape(-1, *w.output_shape(spec, window, codes.shape[-1]))
+        if "coding" not in operation.attributes:
+            return sums.astype(np.float32)
+        bits = (sums >= operation.arrays["threshold"]) ^ _flips(operation)
+        return to_units(bits, (codes.shape[-1],))
+
+    @staticmethod
+    def prepare(operation: Operation, spec: Spec):
+        from keras_htaf.packed.kernels import counting
+
+        window = w.window_of(operation, spec)
+        height, width, channels = w.image_of(spec)
+        units, codes = units_of(spec.runs), _codes(operation, spec)
+        filters, coding = codes.shape[-1], operation.attributes["weights"]
+        pad_value = operation.attributes["pad_value"]
+        classes, beyond = w.border_classes(window, height, width)
+        count = count_of(spec.coding, codes, pad_value, beyond, coding)
+        if (count.base == count.base[0]).all():
+            classes, count = np.zeros(1, np.int64), count._replace(base=count.base[:1])
+        kernel = _panels(codes > 0, spec.runs)
+        border = np.full(channels, pad_bit(spec.coding, pad_value))
+        border = to_units(border, spec.runs)
+        panels, positions = len(kernel), window.oh * window.ow
+        shape = w.output_shape(spec, window, filters)
+
+        def arguments(x):
+            blocks = -(-len(x) * positions // counting.BLOCK)
+            groups = min(panels, -(-_threads() // blocks))
+            x = x.reshape(len(x), height, width * units)
+            return x, kernel, count.masked, window, border, groups, classes
+
+        if "coding" not in operation.attributes:
+            base = _padded(count.base, panels, 0).astype(np.float32)
+            factor = np.float32(count.factor)
+
+            def sums(x):
+                out = np.empty((len(x) * positions, panels * UNIT), np.float32)
+                counting.sums(*arguments(x), base, factor, out)
+                return np.ascontiguousarray(out[:, :filters]).reshape(-1, *shape)
+
+            return sums
+
+        limits, turned = limits_of(count, operation.arrays["threshold"])
+        limits = _padded(limits, panels, -1)
+        flips = to_units(_flips(operation) ^ turned, (filters,))
+
+        def bits(x):
+            out = np.empty((len(x) * positions, panels), np.uint16)
+            counting.bits(*arguments(x), limits, flips, out)
+            return out.reshape(-1, *shape[:-1], panels)
+
+        return bits
+
+
+def _threads() -> int:
+    import numba
+
+    return numba.get_num_threads()
+
+
+def _codes(operation: Operation, spec: Spec) -> np.ndarray:
+    """The values of the kernel, int32, (places, channels, filters)."""
+    kh, kw = operation.attributes["kernel_size"]
+    bits = from_bytes(operation.arrays["kernel"], kh * kw * spec.channels)
+    bits = bits.reshape(-1, kh * kw, spec.channels).transpose(1, 2, 0)
+    return values(bits, operation.attributes["weights"])
+
+
+def _flips(operation: Operation) -> np.ndarray:
+    return from_bytes(operation.arrays["flip"], operation.attributes["filters"])
+
+
+def _panels(bits: np.ndarray, runs) -> np.ndarray:
+    """The kernel's bits, (places, channels, filters), as words in panels."""
+    filters = bits.shape[-1]
+    rows = to_units(bits.transpose(2, 0, 1), runs).reshape(filters, -1)
+    words = -(-rows.shape[1] * UNIT // 64)
+    wide = np.zeros((-(-filters // UNIT) * UNIT, words * 4), np.uint16)
+    wide[:filters, : rows.shape[1]] = rows
+    return np.ascontiguousarray(wide.view(np.uint64).reshape(-1, UNIT, words).transpose(0, 2, 1))
+
+
+def _padded(numbers: np.ndarray, panels: int, value) -> np.ndarray:
+    """Numbers for each output channel, continued to whole panels."""
+    found = np.full((len(numbers), panels * UNIT), value, np.int64)
+    found[:, : numbers.shape[1]] = numbers
+    return found

@@ -1,0 +1,63 @@
+"""Models to pack, with the numbers that make it hard, and what Keras makes of them."""
+
+import keras
+import numpy as np
+from support import BACKEND
+
+import keras_htaf
+from keras_htaf import hardening
+from keras_htaf.packed.model import PackedModel
+from keras_htaf.packed.translate import folded
+from keras_htaf.packed.translate.network import Network
+
+GAMMAS = (1.0, 0.5, -1.0, 0.0, -0.0, 2.0, -0.25, 1e-30, -1e-30, 0.7)
+BETAS = (0.0, 0.0, 0.0, 0.5, -1.25, 1e-30, 0.3)
+
+
+def randomized(model, seed=0):
+    """The model, hardened, with random weights: some normalisations are 0 at some integers."""
+    random = np.random.default_rng(seed)
+    for weight in model.weights:
+        shape, name = tuple(weight.shape), weight.path.rsplit("/", 1)[-1]
+        if name in ("sharpness", "scale"):
+            continue
+        if name == "gamma":
+            value = random.choice(GAMMAS, shape)
+        elif name == "beta":
+            value = random.choice(BETAS, shape)
+        elif name == "moving_variance":
+            value = random.choice([0.3, 1.0, 2.0, 5.0], shape)
+        elif name == "moving_mean":
+            value = random.integers(-3, 4, shape)
+        elif name in ("threshold", "input_shift", "output_shift"):
+            value = random.choice([0.0, 0.5, -1.0], shape)
+        else:
+            value = random.normal(0, 0.5, shape)
+        weight.assign(value)
+    return keras_htaf.harden(model) if hardening.has_steps(model) else model
+
+
+def inputs_for(model, samples=6, seed=1):
+    """Integers, whose sums with signs are exact."""
+    random = np.random.default_rng(seed)
+    return random.integers(-3, 4, (samples, *model.input_shape[1:])).astype("float32")
+
+
+def eager(model, x):
+    """What the model gives when it is computed operation by operation."""
+    outputs = keras.tree.map_structure(
+        keras.ops.stop_gradient, model(keras.ops.convert_to_tensor(x))
+    )
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
+
+
+def expected(model, x):
+    """What `predict` gives; on JAX, where XLA rounds as it likes, what the eager model gives."""
+    return eager(model, x) if BACKEND == "jax" else model.predict(x, verbose=0)
+
+
+def unfolded(model):
+    """The model, packed, but with its steps where they are, so that its sums can be seen."""
+    network = Network(keeps_unsupported=False)
+    network.follow(model)
+    return PackedModel(folded(network, thresholds=False))
