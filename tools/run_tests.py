@@ -2,7 +2,8 @@
 
     python tools/run_tests.py [pytest arguments]
 
-Slow trainings are left out unless `-m slow` is given. Exits with 1 if anything failed.
+As many backends run side by side as there are cores; what pytest says of one is printed when it is
+through. Slow trainings are left out unless `-m slow` is given. Exits with 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -13,23 +14,47 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-BACKENDS = ("tensorflow", "jax", "torch")
+BACKENDS = ("jax", "tensorflow", "torch")
+"""The one that takes longest first."""
 
 
-def run(backend: str, arguments: list[str], report: Path) -> tuple[int, dict[str, int]]:
-    """Run pytest under a backend; its exit code and how many tests passed, failed, were skipped."""
+def run(backend: str, arguments: list[str]) -> tuple[int, dict[str, int], float, str]:
+    """Run pytest under a backend.
+
+    Returns:
+        Its exit code; how many tests passed, failed, were skipped; seconds; what it printed.
+    """
+    begin = time.monotonic()
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
-    code = subprocess.run(command, env=environment, check=False).returncode
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
+        done = subprocess.run(
+            command,
+            env=environment,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        counts = _counts(report)
+    if done.returncode and not counts["failed"]:
+        counts["failed"] = 1  # pytest itself broke, or collected nothing
+    return done.returncode, counts, time.monotonic() - begin, done.stdout
+
+
+def _counts(report: Path) -> dict[str, int]:
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     if report.exists():
         suite = ElementTree.parse(report).getroot().find("testsuite")
         counts["failed"] = int(suite.get("failures")) + int(suite.get("errors"))
         counts["skipped"] = int(suite.get("skipped"))
         counts["passed"] = int(suite.get("tests")) - counts["failed"] - counts["skipped"]
-    return code, counts
+    return counts
 
 
 def main() -> int:
@@ -37,18 +62,15 @@ def main() -> int:
     arguments = sys.argv[1:] or ["-m", "not slow"]
     total = {"passed": 0, "failed": 0, "skipped": 0}
     lines, worst = [], 0
-    for backend in BACKENDS:
-        print(f"== {backend}", flush=True)
-        begin = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            code, counts = run(backend, arguments, Path(folder) / "report.xml")
-        if code and not counts["failed"]:
-            counts["failed"] = 1  # pytest itself broke, or collected nothing
-        worst = max(worst, code)
-        for key, value in counts.items():
-            total[key] += value
-        seconds = time.monotonic() - begin
-        lines.append(f"{backend}: {_words(counts)} in {seconds:.0f} s (exit code {code})")
+    with ThreadPoolExecutor(min(len(BACKENDS), os.cpu_count() or 1)) as pool:
+        runs = {pool.submit(run, backend, arguments): backend for backend in BACKENDS}
+        for future in as_completed(runs):
+            code, counts, seconds, printed = future.result()
+            print(f"== {runs[future]}\n{printed}", flush=True)
+            worst = max(worst, code)
+            for key, value in counts.items():
+                total[key] += value
+            lines.append(f"{runs[future]}: {_words(counts)} in {seconds:.0f} s (exit code {code})")
     print("\n".join(["", *lines, f"total: {_words(total)}"]))
     return int(worst != 0)
 
