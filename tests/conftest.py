@@ -17,3 +17,22 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 @pytest.fixture(scope="session", autouse=True)
 def _compiler_cache(tmp_path_factory):
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("inductor"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _seeded_module():
+    """What a module's own fixtures draw does not depend on the modules before it."""
+    _seed()
+
+
+@pytest.fixture(autouse=True)
+def _seeded_test(_seeded_module):
+    """Nor a test's weights on which tests ran before."""
+    _seed()
+
+
+def _seed():
+    # Imported here, after the environment above is set.
+    import keras
+
+    keras.utils.set_random_seed(0)

@@ -38,7 +38,7 @@ def scan(step, inputs, state, parameters=(), training=True):
     Example:
 
     >>> decaying = lambda x, state, decay: (decay * state[0] + x, (decay * state[0] + x,))
-    >>> y, last = scan(decaying, np.ones((1, 3)), (keras.ops.zeros(1),), 0.5)
+    >>> y, last = scan(decaying, keras.ops.ones((1, 3)), (keras.ops.zeros(1),), 0.5)
     >>> [float(v) for v in y[0]], float(last[0][0])
     ([1.0, 1.5, 1.75], 1.75)
     """

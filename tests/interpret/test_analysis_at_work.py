@@ -17,6 +17,8 @@ def analysis():
     model = icbm(small_cnn((8, 8, 1), width=4, stages=1), 6, 3)
     random = np.random.default_rng(1)
     model.set_weights([w + random.normal(0, 0.3, w.shape) ** 2 for w in model.get_weights()])
+    norm = model.get_layer("concept_norm")
+    norm.beta.assign(norm.beta - np.median(analyze(model, X, Y).codes.z, axis=0))  # none is dead
     return analyze(model, X, Y)
 
 

@@ -337,6 +337,8 @@ class TestRNNCell(BinaryLayerCase):
             cell.build((None, 4))
             x = np.random.default_rng(6).normal(size=(64, 4)).astype("float32")
             codes = getattr(cell, f"{inputs_of}_quantizer").decompose(tensor(x))[0]
+            drawn = np.random.default_rng(7).normal(0, 0.5, (4, 4))
+            getattr(cell, kernel).assign(drawn)
             latent = getattr(cell, kernel).value
             sums = to_numpy(codes) @ to_numpy(cell.kernel_quantizers[kernel].decompose(latent)[0])
             assert np.any(sums == 0)
