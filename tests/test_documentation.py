@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import os
 import pkgutil
 import re
 import runpy
@@ -99,7 +100,7 @@ def _columns(page: Path, column: int) -> list[str]:
 
 QUICK = {
     "deep_heaviside.py": ["--depth", "4", "--width", "64", "--epochs", "10"],
-    "binary_images.py": ["--epochs", "10"],
+    "binary_images.py": ["--epochs", "10", "--log", os.devnull],
     "function_with_jumps.py": ["--samples", "2000", "--epochs", "10"],
 }
 """Arguments with which an example takes seconds; the others have none."""
