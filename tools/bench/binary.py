@@ -70,7 +70,8 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS, default="mlp")
     parser.add_argument("--data", default="digits")
     parser.add_argument("--data-dir")
-    parser.add_argument("--slopes", nargs="*", choices=[*SLOPES, "float"], default=[*SLOPES])
+    slopes = [*SLOPES, "float"]
+    parser.add_argument("--slopes", nargs="*", choices=slopes, default=slopes, metavar="SLOPE")
     parser.add_argument("--kernel-quantizer", default="ste_sign")
     parser.add_argument("--width", type=int, help="default: the published one")
     parser.add_argument("--epochs", type=int, default=20)

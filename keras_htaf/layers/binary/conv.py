@@ -81,7 +81,7 @@ class BinaryConv2D(_BinaryConv, keras.layers.Conv2D):
             says so.
         pad_values: -1, 0 or +1: what `padding="same"` puts beyond the border, after the inputs are
             quantized. Default `None`: +1 if `input_quantizer` is a `Sign`, whose outputs have no 0,
-            so that what was trained can be packed into bits; else 0. A layer does not know what
+            so that all that is multiplied is signs; else 0. A layer does not know what
             comes before it: behind a `Sign` or `RSign` that stands by itself give 1. Larq's default
             is 0.
         use_bias: Default False: batch normalisation usually follows, and sums of signs stay
