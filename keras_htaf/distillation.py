@@ -74,7 +74,7 @@ class Distiller(keras.Model):
     teacher (as in Real-to-Binary) in place of the float network (as in ReActNet).
 
     Logs the divergence, without the weight, as `divergence`, in evaluation too. Use the student
-    itself for everything else: it is trained in place.
+    itself for everything else: it is trained in place. (To evaluate it, compile it.)
 
     Args:
         student: A built model whose outputs are logits.

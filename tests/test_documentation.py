@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import os
 import pkgutil
 import re
 import runpy
@@ -40,14 +41,21 @@ def test_readme_examples(tmp_path, monkeypatch):
     assert accuracy > 0.93
 
 
-def test_larq_page():
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/larq.md").read_text(), re.DOTALL)
+def test_larq_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/larq.md").read_text(), re.DOTALL)
     scope = {}
-    exec(block, scope)
+    for block in blocks:
+        exec(block, scope)
     assert keras_htaf.summary(scope["model"]).weights == {1: 93088, 32: 468}
+    convolutions = [layer for layer in scope["blocks"].layers if hasattr(layer, "pad_value")]
+    assert [layer.pad_value for layer in convolutions] == [1, 1]
+    for kernel in keras_htaf.optimizers.binary_kernels(scope["bop_model"]):
+        assert set(np.unique(keras.ops.convert_to_numpy(kernel.variable))) == {-1, 1}
+    np.testing.assert_array_equal(2 * scope["bits"].astype("int8") - 1, scope["signs"])
     for name in re.findall(
         r"`((?:layers|quantizers|optimizers|callbacks|models|ops|constraints|export|"
-        r"initializers|surrogates)\.\w+)",
+        r"initializers|surrogates|packed)\.\w+)",
         "\n".join(_columns(ROOT / "docs/larq.md", 2)),
     ):
         room, thing = name.split(".")
@@ -99,7 +107,7 @@ def _columns(page: Path, column: int) -> list[str]:
 
 QUICK = {
     "deep_heaviside.py": ["--depth", "4", "--width", "64", "--epochs", "10"],
-    "binary_images.py": ["--epochs", "10"],
+    "binary_images.py": ["--epochs", "10", "--log", os.devnull],
     "function_with_jumps.py": ["--samples", "2000", "--epochs", "10"],
 }
 """Arguments with which an example takes seconds; the others have none."""

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_htaf.hardening import distinct
 from keras_htaf.optimizers import BinaryKernel, binary_kernels
 
 
@@ -16,7 +17,8 @@ class FlipRatio(keras.callbacks.Callback):
 
         flip_ratio            of all binary kernels: weights that changed sign / weights
         flip_ratio/<layer>    of one layer's kernel, by the layer's name (with the kernel's name
-                              behind it where a layer has several)
+                              behind it where a layer has several, and "#2" and so on where several
+                              layers have one name)
 
     The sign is the bit that the kernel's quantizer makes of a weight, so that a weight of 0, a
     learned threshold and bits 0 and 1 count as they do in the network. The first epoch is compared
@@ -30,7 +32,7 @@ class FlipRatio(keras.callbacks.Callback):
 
     Raises:
         ValueError: If `frequency` is another; at the start of `fit` also if the model has no
-            trainable binary kernel, or two layers of the same name have one.
+            trainable binary kernel.
 
     Example:
 
@@ -52,12 +54,13 @@ class FlipRatio(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         kernels = binary_kernels(self.model)
-        labels = [kernel.label for kernel in kernels]
-        if not kernels or len(set(labels)) < len(labels):
+        if not kernels:
             raise ValueError(
-                f"FlipRatio found the binary kernels {labels} in model {self.model.name!r}. "
-                "Expected at least one that is trainable, in layers with names of their own."
+                f"FlipRatio found no trainable binary kernel in model {self.model.name!r}. "
+                "Expected at least one: a binary layer with a kernel_quantizer of one bit."
             )
+        labels = distinct(kernel.label for kernel in kernels)
+        self._labels = {id(k.variable): label for k, label in zip(kernels, labels, strict=True)}
         self._signs = self._read()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -88,7 +91,8 @@ class FlipRatio(keras.callbacks.Callback):
 
     def _read(self):
         # Through self.model: on JAX that brings the weights up to date within an epoch.
-        return {kernel.label: _bits(kernel) for kernel in binary_kernels(self.model)}
+        kernels = [k for k in binary_kernels(self.model) if id(k.variable) in self._labels]
+        return {self._labels[id(kernel.variable)]: _bits(kernel) for kernel in kernels}
 
 
 def _bits(kernel: BinaryKernel) -> np.ndarray:

@@ -12,6 +12,14 @@ def check_sizes(**sizes) -> None:
             raise ValueError(f"Received {key}={value!r}. Expected a positive integer.")
 
 
+def check_each_size(**lists) -> None:
+    """Tuples or lists of positive integers, each under its argument's name, or a ValueError."""
+    for key, sizes in lists.items():
+        if not isinstance(sizes, (tuple, list)):
+            raise ValueError(f"Received {key}={sizes!r}. Expected a tuple of positive integers.")
+        check_sizes(**{f"{key}[{i}]": size for i, size in enumerate(sizes)})
+
+
 def check_choice(key: str, value, allowed) -> None:
     """One of the allowed values, or a ValueError."""
     if value not in allowed:

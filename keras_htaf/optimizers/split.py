@@ -62,6 +62,10 @@ class SplitOptimizer(keras.optimizers.Optimizer):
         self._expected = self._shapes = None
         if isinstance(kernels, keras.Model):
             kernels = self._positions_in(kernels)
+        elif not (isinstance(kernels, (list, tuple)) and all(isinstance(i, int) for i in kernels)):
+            raise ValueError(
+                f"Received kernels={kernels!r}. Expected the built model that will be trained."
+            )
         self.positions = tuple(kernels)
 
     def _positions_in(self, model):

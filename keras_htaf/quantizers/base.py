@@ -14,6 +14,23 @@ class Quantizer(keras.layers.Layer):
     A quantizer is an ordinary layer of one input and an output of the same shape. A binary layer
     applies one to its inputs and one to its kernel. Give each layer quantizers of its own, as Keras
     saves a layer once; a binary layer refuses one that another has.
+
+    One of your own has an attribute `precision` and the methods `call`, which gives the exact
+    values with the gradient you want, and `decompose`. To be saved it is registered with Keras.
+
+    Example:
+
+    >>> @keras.saving.register_keras_serializable("mine")
+    ... class TanhSign(Quantizer):
+    ...     precision = 1
+    ...     def call(self, x):
+    ...         soft = keras.ops.tanh(2.0 * x)  # whose gradient is passed, but not its value
+    ...         return self.decompose(x)[0] + (soft - keras.ops.stop_gradient(soft))
+    ...     def decompose(self, x):
+    ...         return keras.ops.cast(keras.ops.where(x >= 0, 1, -1), x.dtype), 1.0
+    >>> layer = keras_htaf.layers.BinaryDense(1, kernel_quantizer=TanhSign())
+    >>> float(layer(np.ones((1, 1)))[0, 0]) in (-1.0, 1.0)
+    True
     """
 
     precision: int
@@ -38,7 +55,10 @@ class Quantizer(keras.layers.Layer):
             the scale is 1 or what broadcasts to them. They are exact whatever the forward mode,
             and have no gradient.
         """
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"Quantizer {type(self).__name__} does not say what its codes are. Expected a method "
+            "decompose(x) that returns (codes, scale), as keras_htaf.quantizers.Quantizer shows."
+        )
 
     def parts(self, x):
         """The output as numbers and a scale, whose product has the output's gradient.

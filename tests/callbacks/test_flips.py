@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from binary_case import X, Y, fit, make_model
+from binary_case import X, fit, make_model
 from support import to_numpy
 
 from keras_htaf.callbacks import FlipRatio
@@ -128,14 +128,23 @@ def test_it_does_not_disturb_the_training(frequency):
 def test_errors():
     with pytest.raises(ValueError, match="Received frequency='batch'"):
         FlipRatio("batch")
-    with pytest.raises(ValueError, match=r"binary kernels \[\]"):
+    with pytest.raises(ValueError, match="no trainable binary kernel in model"):
         fit(make_model(quantizer=None), "sgd", callbacks=[FlipRatio()])
-    model = keras.Sequential([keras.Input((6,)), make_model(), make_model_of_two()])
-    model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match=r"\['binary', 'binary'\]"):
-        model.fit(X, Y, verbose=0, callbacks=[FlipRatio()])
 
 
-def make_model_of_two():
-    layer = BinaryDense(1, kernel_quantizer="sign", name="binary")
-    return keras.Sequential([keras.Input((2,)), layer])
+def test_layers_of_one_name():
+    """Of nested models, or of the two copies in a Bidirectional; each is counted by itself."""
+    second = BinaryDense(1, kernel_quantizer="sign", name="binary")
+    model = keras.Sequential(
+        [keras.Input((6,)), make_model(), keras.Sequential([keras.Input((2,)), second])]
+    )
+    ratio = FlipRatio()
+    ratio.set_model(model)
+    ratio.on_train_begin()
+    for turned, expected in ((False, 0.0), (True, 1.0)):
+        ratio.on_epoch_begin(0)
+        if turned:
+            second.kernel.assign(-to_numpy(second.kernel))
+        ratio.on_epoch_end(0, logs := {})
+        assert logs["flip_ratio/binary"] == 0.0
+        assert logs["flip_ratio/binary#2"] == expected

@@ -183,6 +183,11 @@ class BinaryLayerCase:
             warnings.simplefilter("error")
             self.make(quantizer="sign", **{f"{key}_constraint": None})
 
+    def test_name_of_the_constraint(self, recwarn):
+        layer = self.make(**{f"{key}_constraint": "weight_clip" for key in self.keys})
+        assert [layer.clip(key) for key in self.keys] == [1.0] * len(self.keys)
+        assert not [w for w in recwarn if "never change again" in str(w.message)]
+
     def test_errors(self):
         with pytest.raises(ValueError, match="Received quantizer 'step'"):
             self.make(quantizer="step")
@@ -347,6 +352,17 @@ class TestRNNCell(BinaryLayerCase):
             found = to_numpy(cell(tensor(operands[0]), [tensor(operands[1])])[0])
             np.testing.assert_array_equal(np.sign(found), np.sign(sums))
 
+    def test_scales_keep_the_slope_of_the_activation(self):
+        """The mean slope of tanh behind sums of 128 signs, as they are and as large as weights."""
+        slopes = {}
+        for quantizer in ("ste_sign", "magnitude_aware_sign"):
+            keras.utils.set_random_seed(4)
+            cell = self.make(quantizer=quantizer, units=64)
+            x, h = np.random.default_rng(6).normal(size=(2, 32, 64))
+            slopes[quantizer] = np.mean(1 - to_numpy(cell(tensor(x), [tensor(h)])[0]) ** 2)
+        assert slopes["ste_sign"] < 0.15
+        assert slopes["magnitude_aware_sign"] > 0.3
+
     def test_no_dropout(self):
         with pytest.raises(ValueError, match=r"Received dropout=0.5 and recurrent_dropout=0.0"):
             self.make(dropout=0.5)
@@ -396,6 +412,24 @@ def test_a_clipped_weight_can_come_back(name):
     model.compile(keras.optimizers.SGD(0.5), "mse")
     model.fit(np.ones((64, 1)), -np.ones((64, 1)), batch_size=1, verbose=0)
     assert float(to_numpy(layer.kernel)[0, 0]) < 0
+
+
+class Own(quantizers.Quantizer):
+    def call(self, x):
+        return x
+
+
+def test_quantizers_of_your_own():
+    """What they lack is said where it is needed."""
+    with pytest.raises(
+        ValueError, match="Received kernel_quantizer=Own, which does not say in how"
+    ):
+        BinaryDense(2, kernel_quantizer=Own())
+    quantizer = Own()
+    quantizer.precision = 1
+    model = keras.Sequential([keras.Input((3,)), BinaryDense(2, kernel_quantizer=quantizer)])
+    with pytest.raises(NotImplementedError, match=r"Quantizer Own .*Expected a method decompose"):
+        keras_htaf.models.binary_weights(model)
 
 
 def test_quantizers_that_do_not_fit():

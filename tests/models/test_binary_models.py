@@ -216,6 +216,8 @@ def test_kernels_of_one_path():
         (lambda: binary_vgg((4, 8, 3), 2), "at least 8 x 8 pixels"),
         (lambda: binary_vgg((None, None, 3), 2), "Expected known sizes to flatten"),
         (lambda: binary_vgg((8, 8, 3), 2, filters=()), "at least one convolution"),
+        (lambda: binary_vgg((8, 8, 3), 2, filters=8), r"filters=8\. Expected a tuple of positive"),
+        (lambda: binary_vgg((8, 8, 3), 2, dense_units=8), "dense_units=8"),
         (lambda: binary_vgg((8, 8, 3), 2, filters=(4, 0)), r"filters\[1\]=0"),
         (lambda: binary_vgg((8, 8, 3), 2, dense_units=(0,)), r"dense_units\[0\]=0"),
         (lambda: binary_resnet((8, 8, 3), 2, depth=19), r"depth=19\. Expected one of \(18, 20\)"),

@@ -162,6 +162,9 @@ def test_bad_arguments():
     model = make_model()
     with pytest.raises(ValueError, match="no trainable binary kernel"):
         SplitOptimizer(make_model(quantizer=None), "sgd", "sgd")
+    for wrong in (None, Bop(), model.trainable_variables[:1]):
+        with pytest.raises(ValueError, match="Expected the built model that will be trained"):
+            SplitOptimizer(wrong, "sgd", "sgd")
     with pytest.raises(ValueError, match="not built"):
         SplitOptimizer(keras.Sequential([BinaryDense(2, kernel_quantizer="sign")]), "sgd", "sgd")
     adam = Adam()

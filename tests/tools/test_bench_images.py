@@ -57,3 +57,6 @@ def test_it_runs_and_resumes(script, arguments, keys, tmp_path, monkeypatch, cap
     assert "accuracy:" not in again  # of a training
     assert again.splitlines() == first.splitlines()[-len(again.splitlines()) :]
     assert len(file.read_text("utf-8").splitlines()) == len(keys)
+    for table in tmp_path.glob("new/*.md"):
+        assert again.endswith(table.read_text("utf-8"))
+    assert not list(tmp_path.glob("new/*/*"))  # of what is kept while a training runs

@@ -56,6 +56,9 @@ class BinaryLayer:
 
     def __init__(self, *args, input_quantizer=None, use_bias: bool = False, **kwargs):
         given = {key: kwargs.pop(f"{key}_quantizer", None) for key in self.kernels}
+        for name in (f"{key}_constraint" for key in self.kernels):
+            if kwargs.get(name) == "weight_clip":  # Larq's name, which Keras does not know
+                kwargs[name] = WeightClip()
         super().__init__(*args, use_bias=use_bias, **kwargs)
         for name in _OF_FLOATS:
             if (value := getattr(self, name, None)) is not None:
@@ -83,6 +86,12 @@ class BinaryLayer:
                 f"Received one {type(quantizer).__name__} object for several quantizers of layer "
                 f"{self.name!r}. Expected an object for each, or a name such as 'ste_sign': a "
                 "quantizer has weights of its own."
+            )
+        if quantizer is not None and not isinstance(getattr(quantizer, "precision", None), int):
+            raise ValueError(
+                f"Received {name}={type(quantizer).__name__}, which does not say in how many bits "
+                "its codes can be stored. Expected an attribute `precision`, such as 1, as "
+                "keras_htaf.quantizers.Quantizer shows."
             )
         if isinstance(quantizer, ScaledSign) and key not in self.kernels:
             raise ValueError(

@@ -77,10 +77,13 @@ class BinaryConv2D(_BinaryConv, keras.layers.Conv2D):
         input_quantizer: A `keras_htaf.quantizers` object or name, or `None` (default), which leaves
             the inputs as they are.
         kernel_quantizer: Of the kernel, likewise. One whose slope ends, such as `"ste_sign"`, needs
-            `kernel_constraint=keras_htaf.constraints.WeightClip()`; a warning says so.
+            `kernel_constraint=keras_htaf.constraints.WeightClip()`, or `"weight_clip"`; a warning
+            says so.
         pad_values: -1, 0 or +1: what `padding="same"` puts beyond the border, after the inputs are
             quantized. Default `None`: +1 if `input_quantizer` is a `Sign`, whose outputs have no 0,
-            so that what was trained can be packed into bits; else 0. Larq's default is 0.
+            so that all that is multiplied is signs; else 0. A layer does not know what
+            comes before it: behind a `Sign` or `RSign` that stands by itself give 1. Larq's default
+            is 0.
         use_bias: Default False: batch normalisation usually follows, and sums of signs stay
             integers.
         **kwargs: Of `keras.layers.Conv2D` (`dilation_rate`, `groups`, `kernel_constraint`, ...),

@@ -20,7 +20,8 @@ class BinaryDense(BinaryLayer, keras.layers.Dense):
         input_quantizer: A `keras_htaf.quantizers` object or name, or `None` (default), which leaves
             the inputs as they are, as for a first layer or behind another step.
         kernel_quantizer: Of the kernel, likewise. One whose slope ends, such as `"ste_sign"`, needs
-            `kernel_constraint=keras_htaf.constraints.WeightClip()`; a warning says so.
+            `kernel_constraint=keras_htaf.constraints.WeightClip()`, or `"weight_clip"`; a warning
+            says so.
         use_bias: Default False: batch normalisation usually follows, and sums of signs stay
             integers.
         **kwargs: Of `keras.layers.Dense` (`kernel_constraint`, `kernel_initializer`, ...), but for

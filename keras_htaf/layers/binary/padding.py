@@ -12,9 +12,10 @@ class PaddedBinaryLayer(BinaryLayer):
     """Adds `pad_values`, the value beyond the border with `padding="same"` (or `"causal"`).
 
     Keras pads with 0, which among signs is a third value: a product with it is no longer an xor,
-    and inference on packed bits would need a correction at every border. So the default,
+    and inference on packed bits needs a correction at every border. So the default,
     `pad_values=None`, pads with a value that the inputs can have: +1 if `input_quantizer` is a
-    `Sign` (which gives +1 at 0, too), else 0. The effect on accuracy was not measured;
+    `Sign` (which gives +1 at 0, too), else 0; so behind a layer of signs 1 must be given, as the
+    layer cannot see what comes before it. The effect on accuracy was not measured;
     give 0 for Larq's default and for what its models were trained with. The shape of the output is
     Keras's in each case.
 

@@ -17,13 +17,18 @@ class BinaryRNNCell(BinaryLayer, keras.layers.SimpleRNNCell):
     The state itself stays real, as the activation gives it; its quantizer acts before the
     recurrent product. The first state is 0, of which a `Sign` makes +1.
 
+    A sum of n signs is of size sqrt(n), where tanh is flat and passes hardly any gradient. So take
+    kernels with a scale, such as `"magnitude_aware_sign"`, which keeps the size of a real kernel's
+    sums; with signs alone the cell hardly learns.
+
     Args:
         units: Positive integer.
         input_quantizer: A `keras_htaf.quantizers` object or name, or `None` (default).
         kernel_quantizer: Of the inputs' kernel w, likewise.
         state_quantizer: Of the previous state, likewise.
         recurrent_quantizer: Of the recurrent kernel u, likewise. It and `kernel_quantizer` need
-            `recurrent_constraint` and `kernel_constraint` as in `BinaryDense`.
+            `recurrent_constraint` and `kernel_constraint` as in `BinaryDense` where their slope
+            ends.
         use_bias: Default False.
         **kwargs: Of `keras.layers.SimpleRNNCell`, but for dropout.
 
@@ -33,8 +38,9 @@ class BinaryRNNCell(BinaryLayer, keras.layers.SimpleRNNCell):
 
     Example:
 
-    >>> cell = BinaryRNNCell(4, input_quantizer="sign", kernel_quantizer="sign",
-    ...                      state_quantizer="sign", recurrent_quantizer="sign")
+    >>> cell = BinaryRNNCell(4, input_quantizer="sign", state_quantizer="sign",
+    ...     kernel_quantizer="magnitude_aware_sign", kernel_constraint="weight_clip",
+    ...     recurrent_quantizer="magnitude_aware_sign", recurrent_constraint="weight_clip")
     >>> tuple(keras.layers.RNN(cell)(np.ones((2, 5, 3))).shape)
     (2, 4)
     """

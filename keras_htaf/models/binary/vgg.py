@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from keras_htaf.models.binary.parts import ENDS, Parts, head, norm
-from keras_htaf.models.checks import check_choice, check_images, check_sizes
+from keras_htaf.models.checks import check_choice, check_each_size, check_images, check_sizes
 
 
 def binary_vgg(
@@ -56,8 +56,7 @@ def binary_vgg(
     arXiv:1602.02830.
     """
     check_sizes(num_outputs=num_outputs)
-    for key, sizes in (("filters", filters), ("dense_units", dense_units)):
-        check_sizes(**{f"{key}[{i}]": size for i, size in enumerate(sizes)})
+    check_each_size(filters=filters, dense_units=dense_units)
     if not filters:
         raise ValueError("Received filters=(). Expected the channels of at least one convolution.")
     check_choice("ends", ends, ENDS)

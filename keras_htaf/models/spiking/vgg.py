@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
-from keras_htaf.models.checks import check_choice, check_images, check_sizes
+from keras_htaf.models.checks import check_choice, check_each_size, check_images, check_sizes
 from keras_htaf.models.spiking.parts import READOUTS, Parts
 
 
@@ -63,8 +63,7 @@ def spiking_vgg(
     (None, 4, 7, 7, 16)
     """
     check_sizes(num_outputs=num_outputs, pool_every=pool_every)
-    for key, sizes in (("filters", filters), ("dense_units", dense_units)):
-        check_sizes(**{f"{key}[{i}]": size for i, size in enumerate(sizes)})
+    check_each_size(filters=filters, dense_units=dense_units)
     if not filters:
         raise ValueError("Received filters=(). Expected the channels of at least one convolution.")
     check_choice("pooling", pooling, ("max", "average"))
