@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_htaf.packed import container
+from keras_htaf.packed import c_header, container
 from keras_htaf.packed.graph import Graph, Spec
 from keras_htaf.packed.operations import KINDS, specs
 from keras_htaf.packed.table import PackedSummary, rows
@@ -125,6 +125,30 @@ class PackedModel:
         """
         _require("safetensors")
         container.write(self.graph, path)
+
+    def save_c(self, path: str | os.PathLike, prefix: str = "model") -> None:
+        """Write the network as a header of plain C99, for microcontrollers.
+
+        It holds bits, thresholds and `static void model_predict(const float *x, float *y)`, and
+        needs no library and no heap. Integers and bits are those of `predict`; sums of floats are
+        added in another order.
+
+        Args:
+            path: The header to write, atomically.
+            prefix: What its names begin with. Default "model".
+
+        Raises:
+            ValueError: If a part of the network needs Keras or a mathematical library (softmax,
+                sigmoid, tanh, layer normalisation), or `prefix` is no identifier.
+
+        Example:
+
+        >>> model = keras_htaf.models.binary_mlp((4,), 2, width=8, depth=2)
+        >>> pack(keras_htaf.harden(model)).save_c(tmp / "model.h")
+        >>> "void model_predict" in (tmp / "model.h").read_text()
+        True
+        """
+        c_header.write_c(self.graph, self.specs, path, prefix)
 
     def summary(self) -> PackedSummary:
         """Operations, what they give and the bytes that they hold; prints as a table."""
