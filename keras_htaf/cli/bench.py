@@ -33,7 +33,6 @@ CONTENDERS = {
 }
 """By the name of each, the packages that it needs."""
 ROUNDS = 5
-_AFFINITY = hasattr(os, "sched_setaffinity")
 _PACKAGE = Path(contender.__file__).parents[1]
 
 
@@ -78,7 +77,7 @@ def bench_file(
         )
     if not batches or min(batches) < 1:
         raise ValueError(f"Received batch sizes {list(batches)}. Expected positive integers.")
-    cores = len(os.sched_getaffinity(0)) if _AFFINITY else os.cpu_count()
+    cores = contender.cores()
     if threads > cores:
         raise ValueError(
             f"Received threads={threads}. Expected at most {cores}: there are no more."
@@ -155,7 +154,6 @@ class _Process:
             stderr=self._errors,
             env=environment,
             text=True,
-            preexec_fn=_on_cores(threads),
         )
 
     def __enter__(self) -> _Process:
@@ -181,13 +179,6 @@ class _Process:
         self._process.stdin.write(json.dumps({"batch": batch, "seconds": seconds}) + "\n")
         self._process.stdin.flush()
         return self.answer()
-
-
-def _on_cores(threads: int):
-    """What leaves a process only some cores, from which libraries take their numbers of threads."""
-    if not _AFFINITY:
-        return None
-    return lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def files_of(model, folder: Path, only) -> tuple[dict[str, Path], dict[str, str]]:

@@ -111,6 +111,13 @@ def _onnx(file: str, threads: int, package: str) -> Callable:
     return load
 
 
+def cores() -> list[int]:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def _time(call: Callable) -> float:
     call()
     start = time.perf_counter()
@@ -144,6 +151,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     kind, file, threads, shape = (given[key] for key in ("kind", "file", "threads", "shape"))
+    if hasattr(os, "sched_setaffinity"):  # libraries take their numbers of threads from it
+        os.sched_setaffinity(0, cores()[:threads])
     kinds = {"packed": _packed, "onnx": _onnx, "keras": _keras}
     load = kinds[kind](file, threads, given["package"])
     before, start = _peak(), time.perf_counter()

@@ -72,7 +72,7 @@ class PackedModel:
         Example:
 
         >>> model = keras_htaf.models.binary_mlp((4,), 2, width=8, depth=2)
-        >>> pack(keras_htaf.harden(model)).predict(np.ones((3, 4))).shape
+        >>> keras_htaf.packed.pack(keras_htaf.harden(model)).predict(np.ones((3, 4))).shape
         (3, 2)
         """
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -119,7 +119,7 @@ class PackedModel:
         Example:
 
         >>> model = keras_htaf.models.binary_mlp((4,), 2, width=8, depth=2)
-        >>> pack(keras_htaf.harden(model)).save(tmp / "model.khtaf")
+        >>> keras_htaf.packed.pack(keras_htaf.harden(model)).save(tmp / "model.khtaf")
         >>> load(tmp / "model.khtaf").output_shape
         (None, 2)
         """
@@ -144,7 +144,7 @@ class PackedModel:
         Example:
 
         >>> model = keras_htaf.models.binary_mlp((4,), 2, width=8, depth=2)
-        >>> pack(keras_htaf.harden(model)).save_c(tmp / "model.h")
+        >>> keras_htaf.packed.pack(keras_htaf.harden(model)).save_c(tmp / "model.h")
         >>> "void model_predict" in (tmp / "model.h").read_text()
         True
         """

@@ -342,7 +342,8 @@ def test_summary_counts_bytes():
     summary = packed.pack(randomized(EXACT["mlp"]())).summary()
     rows = {row.name: row for row in summary.rows}
     assert rows["layer3"].held_bytes == 37 * 5 + 37 * 4 + 5
-    assert rows["layer3"].output_bits == 1
+    assert (rows["layer3"].kernel_bits, rows["layer3"].output_bits) == (1, 1)
+    assert rows["flatten"].kernel_bits is None
     assert rows["head"].output_bits == 32
     assert "layer3" in str(summary)
     assert summary.held_bytes == sum(row.held_bytes for row in summary.rows)

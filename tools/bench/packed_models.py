@@ -3,10 +3,10 @@
     python tools/bench/packed_models.py [--seconds 10] [--ends float binary] [--threads 1 2]
 
 Each contender runs in a process of its own, on as many cores as it has threads; all are asked in
-turn (see `keras_htaf.cli.bench`). Weights are random: speed does not depend on them. Printed are the
-fastest call, which a busy machine disturbs least, and the median, in ms; the ratio of the fastest
-calls; on one thread the least processor time too; and, in MB, the file and how much memory the
-process had at most with the model (its packages included), and before it was loaded.
+turn (see `keras_htaf.cli.bench`). Weights are random: speed does not depend on them. Printed are
+the fastest call, which a busy machine disturbs least, and the median, in ms; the ratio of the
+fastest calls; on one thread the least processor time too; and, in MB, the file and how much memory
+the process had at most with the model (its packages included), and before it was loaded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# ruff: noqa: E402 (read when Keras is imported)
 import keras
 import numpy as np
 
