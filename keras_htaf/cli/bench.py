@@ -78,9 +78,9 @@ def bench_file(
     if not batches or min(batches) < 1:
         raise ValueError(f"Received batch sizes {list(batches)}. Expected positive integers.")
     cores = contender.cores()
-    if threads > cores:
+    if threads > len(cores):
         raise ValueError(
-            f"Received threads={threads}. Expected at most {cores}: there are no more."
+            f"Received threads={threads}. Expected at most {len(cores)}, the number of cores."
         )
     only = [name for name in CONTENDERS if not only or name in only]
     console = Console()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from threading import Lock
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from keras_htaf.packed import c_header, container
 from keras_htaf.packed.graph import Graph, Spec
 from keras_htaf.packed.operations import KINDS, specs
 from keras_htaf.packed.table import PackedSummary, rows
+
+_TURN = Lock()
+"""Calls take turns: each uses all threads, and not all of Numba's pools serve several callers."""
 
 
 class PackedModel:
@@ -97,6 +101,10 @@ class PackedModel:
         return found
 
     def _run(self, x, found=None):
+        with _TURN:
+            return self._in_turn(x, found)
+
+    def _in_turn(self, x, found):
         live = {self.graph.operations[0].name: x}
         for operation, function, unused in zip(
             self.graph.operations, self._functions, self._unused_after, strict=True
