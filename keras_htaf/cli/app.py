@@ -203,3 +203,39 @@ def export(
         steps = ("smooth steps" if smooth else "exact steps") if has_steps(loaded) else "no steps"
         pixels = "normalised" if before is None else "raw"
         typer.echo(f"wrote {path} ({format}; {steps}; {pixels} pixels)")
+
+
+@app.command()
+def bench(
+    model: Annotated[Path, typer.Argument(help="A .keras or .khtaf file, or the folder of a run.")],
+    batch: Annotated[
+        list[int] | None, typer.Option(help="Batch size; may be repeated. Default: 1, 8 and 64.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads, and cores, of each.")] = 1,
+    seconds: Annotated[
+        float, typer.Option(min=0.01, help="For each contender and batch size.")
+    ] = 3.0,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="packed, keras tensorflow, keras jax, keras torch, onnx float32 or onnx int8; may "
+            "be repeated. Default: all that are installed."
+        ),
+    ] = None,
+) -> None:
+    """Latency, throughput and memory of a hardened model: packed, in Keras, in ONNX Runtime."""
+    with _plain_errors():
+        from keras_htaf.cli.bench import bench_file
+
+        bench_file(_file(model), batch or (1, 8, 64), threads, seconds, only or ())
+
+
+@app.command()
+def inspect(
+    model: Annotated[Path, typer.Argument(help="A .keras or .khtaf file, or the folder of a run.")],
+) -> None:
+    """What a hardened model costs: bits of each layer, as it is and packed."""
+    with _plain_errors():
+        from keras_htaf.cli.inspection import inspect_file
+
+        typer.echo(inspect_file(_file(model)))

@@ -7,6 +7,7 @@ bits.py         how bits lie in memory
 translate/      from a Keras model to a graph
 model.py        PackedModel: predict, save, summary
 container.py    the file
+c_header.py     a header of plain C, from the functions in c_functions.py
 table.py        a summary as text
 """
 

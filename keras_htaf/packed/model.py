@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from threading import Lock
 
 import numpy as np
 
-from keras_htaf.packed import container
+from keras_htaf.packed import c_header, container
 from keras_htaf.packed.graph import Graph, Spec
 from keras_htaf.packed.operations import KINDS, specs
 from keras_htaf.packed.table import PackedSummary, rows
+
+_TURN = Lock()
+"""Calls take turns: each uses all threads, and not all of Numba's pools serve several callers."""
 
 
 class PackedModel:
@@ -72,7 +76,7 @@ class PackedModel:
         Example:
 
         >>> model = keras_htaf.models.binary_mlp((4,), 2, width=8, depth=2)
-        >>> pack(keras_htaf.harden(model)).predict(np.ones((3, 4))).shape
+        >>> keras_htaf.packed.pack(keras_htaf.harden(model)).predict(np.ones((3, 4))).shape
         (3, 2)
         """
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -97,6 +101,10 @@ class PackedModel:
         return found
 
     def _run(self, x, found=None):
+        with _TURN:
+            return self._in_turn(x, found)
+
+    def _in_turn(self, x, found):
         live = {self.graph.operations[0].name: x}
         for operation, function, unused in zip(
             self.graph.operations, self._functions, self._unused_after, strict=True
@@ -119,12 +127,36 @@ class PackedModel:
         Example:
 
         >>> model = keras_htaf.models.binary_mlp((4,), 2, width=8, depth=2)
-        >>> pack(keras_htaf.harden(model)).save(tmp / "model.khtaf")
+        >>> keras_htaf.packed.pack(keras_htaf.harden(model)).save(tmp / "model.khtaf")
         >>> load(tmp / "model.khtaf").output_shape
         (None, 2)
         """
         _require("safetensors")
         container.write(self.graph, path)
+
+    def save_c(self, path: str | os.PathLike, prefix: str = "model") -> None:
+        """Write the network as a header of plain C99, for microcontrollers.
+
+        It holds bits, thresholds and `static void model_predict(const float *x, float *y)`, and
+        needs no library and no heap. Integers and bits are those of `predict`; sums of floats are
+        added in another order.
+
+        Args:
+            path: The header to write, atomically.
+            prefix: What its names begin with. Default "model".
+
+        Raises:
+            ValueError: If a part of the network needs Keras or a mathematical library (softmax,
+                sigmoid, tanh, layer normalisation), or `prefix` is no identifier.
+
+        Example:
+
+        >>> model = keras_htaf.models.binary_mlp((4,), 2, width=8, depth=2)
+        >>> keras_htaf.packed.pack(keras_htaf.harden(model)).save_c(tmp / "model.h")
+        >>> "void model_predict" in (tmp / "model.h").read_text()
+        True
+        """
+        c_header.write_c(self.graph, self.specs, path, prefix)
 
     def summary(self) -> PackedSummary:
         """Operations, what they give and the bytes that they hold; prints as a table."""

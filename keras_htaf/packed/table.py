@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from keras_htaf.packed.graph import Graph, Spec
 
+_KERNEL_BITS = {"uint8": 1, "float32": 32}
+"""By the type of what a kernel is held in."""
+
 
 @dataclass(frozen=True)
 class PackedRow:
@@ -13,6 +16,8 @@ class PackedRow:
 
     name: str
     kind: str
+    kernel_bits: int | None
+    """Of each number of its kernel, if it has one."""
     output_shape: tuple[int, ...]
     output_bits: int
     """Bits of each number that it gives."""
@@ -35,9 +40,12 @@ class PackedSummary:
         return sum(row.held_bytes for row in self.rows)
 
     def __str__(self) -> str:
-        head = ("operation", "kind", "output", "bits", "output bytes", "held bytes")
+        head = ("operation", "kind", "kernel bits", "output", "bits", "output bytes", "held bytes")
         lines = [
-            (r.name, r.kind, str(r.output_shape), r.output_bits, r.output_bytes, r.held_bytes)
+            (
+                *(r.name, r.kind, r.kernel_bits or "", r.output_shape),
+                *(r.output_bits, r.output_bytes, r.held_bytes),
+            )
             for r in self.rows
         ]
         cells = [[str(cell) for cell in line] for line in (head, *lines)]
@@ -56,6 +64,9 @@ def rows(graph: Graph, specs: dict[str, Spec]) -> tuple[PackedRow, ...]:
         PackedRow(
             operation.name,
             operation.kind,
+            _KERNEL_BITS[operation.arrays["kernel"].dtype.name]
+            if "kernel" in operation.arrays
+            else None,
             specs[operation.name].shape,
             32 if specs[operation.name].coding is None else 1,
             specs[operation.name].size,

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,14 @@ def test_round_trip(made):
     again = packed.load(path)
     np.testing.assert_array_equal(again.predict(x), wanted)
     assert str(again.summary()) == str(packed.load(str(path)).summary())
+
+
+def test_several_callers_at_once(made):
+    x, wanted, path = made
+    network = packed.load(path)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: network.predict(x), range(40)):
+            np.testing.assert_array_equal(found, wanted)
 
 
 def same(one: Graph, other: Graph) -> bool:

@@ -204,6 +204,21 @@ def test_every_sum_is_decided_as_by_the_layers():
 
 
 @not_on_jax
+def test_a_step_with_a_weight_for_each_feature_moves_over_a_flattening():
+    """Its weights have the shape of the features, where the sums that decide have channels."""
+    inputs = keras.Input((2, 3, 4))
+    x = BinaryConv2D(1, 1, input_quantizer="sign", kernel_quantizer="sign")(inputs)
+    for step in (RSign(), HTAF(per_channel=True)):
+        model = keras.Model(inputs, step(layers.Flatten()(x)))
+        for thresholds in ([0.5] * 6, [0.0, 0.5, -1.0, 0.0, 2.0, 0.0]):
+            hard = randomized(model)
+            if isinstance(step, RSign):
+                hard.layers[-1].threshold.assign(thresholds)
+            x_ = inputs_for(hard)
+            np.testing.assert_array_equal(packed.pack(hard).predict(x_), eager(hard, x_))
+
+
+@not_on_jax
 def test_a_network_that_is_nested_shares_and_shapes():
     inner_inputs = keras.Input((4, 4, 3))
     inner = keras.Model(
@@ -327,7 +342,8 @@ def test_summary_counts_bytes():
     summary = packed.pack(randomized(EXACT["mlp"]())).summary()
     rows = {row.name: row for row in summary.rows}
     assert rows["layer3"].held_bytes == 37 * 5 + 37 * 4 + 5
-    assert rows["layer3"].output_bits == 1
+    assert (rows["layer3"].kernel_bits, rows["layer3"].output_bits) == (1, 1)
+    assert rows["flatten"].kernel_bits is None
     assert rows["head"].output_bits == 32
     assert "layer3" in str(summary)
     assert summary.held_bytes == sum(row.held_bytes for row in summary.rows)

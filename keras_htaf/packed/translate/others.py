@@ -46,12 +46,25 @@ def stepped(network: Network, name: str, step, path: str) -> str:
         # x - t >= 0 where x >= t: near it, float32 differences are exact.
         threshold = np.asarray(ops.convert_to_numpy(step.threshold), np.float32).reshape(-1)
     arrays = {"threshold": threshold, "flip": to_bytes(np.zeros(channels, bool))}
+    source = _alone(coding, threshold if isinstance(step, own.RSign) else None)
     name = network.numbers(name)
     for other in network.operations:  # several layers quantize the same numbers
         same = (other.kind, other.inputs, other.attributes) == ("step", (name,), {"coding": coding})
         if same and np.array_equal(other.arrays["threshold"], threshold):
             return other.name
-    return network.add("step", path, (name,), {"coding": coding}, arrays, source=step)
+    return network.add("step", path, (name,), {"coding": coding}, arrays, source=source)
+
+
+def _alone(coding: str, threshold: np.ndarray | None):
+    """What a step computes, without the layer, whose weights have the shape of its inputs.
+
+    Before a flattening that the step is moved over there are fewer channels, and one threshold.
+    """
+    function = steps.sign if coding == "sign" else steps.heaviside
+    if threshold is None:
+        return function
+    shift = threshold[0] if (threshold == threshold[0]).all() else threshold
+    return lambda x: function(x - ops.convert_to_tensor(shift))
 
 
 def activated(network: Network, name: str, activation, path: str) -> str:
