@@ -46,7 +46,7 @@ KINDS = {
 }
 """By name: the slope, the forward pass, and the peaks; the last as snnTorch's tutorials have it,
 with a peak of 1 and an area of 0.08."""
-DEFAULTS = {"mlp": (25, 0.8, 512, 5e-3, 0.0), "cnn": (4, 0.5, 16, 5e-3, 0.1)}
+DEFAULTS = {"mlp": (25, 0.5, 512, 5e-3, 0.0), "cnn": (4, 0.5, 16, 5e-3, 0.1)}
 """Steps in time, decay, width, learning rate and how much labels are smoothed."""
 
 
@@ -84,14 +84,14 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--validation", type=float, default=0.0)
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=[*KINDS], metavar="KIND")
     parser.add_argument("--steps", type=int, help="in time; default: 25, of the cnn 4")
-    parser.add_argument("--decay", type=float, help="default: 0.8, of the cnn 0.5")
+    parser.add_argument("--decay", type=float, help="default: 0.5")
     parser.add_argument("--width", type=int, help="default: 512, of the cnn's first map 16")
     parser.add_argument("--smoothing", type=float, help="of labels; default: 0, of the cnn 0.1")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rate", type=float, help="default: 5e-3")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/spiking"))
+    parser.add_argument("--out", type=Path, default=Path("runs/spiking"))
     parser.add_argument("--report", type=Path, metavar="PAGE")
     return parser
 
