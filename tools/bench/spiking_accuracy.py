@@ -46,7 +46,7 @@ KINDS = {
 }
 """By name: the slope, the forward pass, and the peaks; the last as snnTorch's tutorials have it,
 with a peak of 1 and an area of 0.08."""
-DEFAULTS = {"mlp": (25, 0.5, 512, 5e-3, 0.0), "cnn": (4, 0.5, 16, 5e-3, 0.1)}
+DEFAULTS = {"mlp": (25, 0.5, 512, 5e-3, 0.0), "cnn": (4, 0.5, 24, 5e-3, 0.1)}
 """Steps in time, decay, width, learning rate and how much labels are smoothed."""
 
 
@@ -56,6 +56,7 @@ def main() -> None:
     if options.report:
         write_tables(options.report, options.out)
         return
+    keras.config.set_dtype_policy(options.policy)
     names = ("steps", "decay", "width", "rate", "smoothing")
     for name, default in zip(names, DEFAULTS[options.network], strict=True):
         if getattr(options, name) is None:
@@ -85,8 +86,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=[*KINDS], metavar="KIND")
     parser.add_argument("--steps", type=int, help="in time; default: 25, of the cnn 4")
     parser.add_argument("--decay", type=float, help="default: 0.5")
-    parser.add_argument("--width", type=int, help="default: 512, of the cnn's first map 16")
+    parser.add_argument("--width", type=int, help="default: 512, of the cnn's first map 24")
     parser.add_argument("--smoothing", type=float, help="of labels; default: 0, of the cnn 0.1")
+    parser.add_argument("--policy", default="float32", help="such as mixed_bfloat16")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rate", type=float, help="default: 5e-3")
@@ -101,7 +103,7 @@ def settings(options) -> str:
     return (
         f"{options.network} {options.width}, {options.data}, {options.steps} steps, "
         f"decay {options.decay:g}, {options.epochs} epochs, batch {options.batch_size}, "
-        f"rate {options.rate:g}, smoothing {options.smoothing:g}"
+        f"rate {options.rate:g}, smoothing {options.smoothing:g}, {options.policy}"
     )
 
 
@@ -119,7 +121,7 @@ def network(kind: str, data: datasets.Dataset, options) -> keras.Model:
     shape = data.image_shape, data.num_classes
     if options.network == "mlp":
         return models.spiking_mlp(*shape, width=options.width, **given)
-    filters = tuple(options.width * factor for factor in (1, 2, 4))
+    filters = tuple(options.width * factor for factor in (1, 2, 4, 8))
     return models.spiking_vgg(*shape, filters=filters, pool_every=1, **given)
 
 
