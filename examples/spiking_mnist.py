@@ -30,7 +30,10 @@ x_test, y_test = data.test.arrays()
 keras.utils.set_random_seed(0)
 if options.network == "mlp":
     model = keras_htaf.models.spiking_mlp(
-        data.image_shape, data.num_classes, num_steps=options.steps
+        data.image_shape,
+        data.num_classes,
+        num_steps=options.steps,
+        neuron_options={"decay": 0.5},
     )
     loss, augment = keras_htaf.losses.SmoothedCrossentropy(0.0), None
 else:
@@ -44,9 +47,10 @@ else:
     )
     loss, augment = keras_htaf.losses.SmoothedCrossentropy(0.1), "shift"
 batches = data.train.batches(64, shuffle=True, augment=augment)
-rate = keras.optimizers.schedules.CosineDecay(2e-3, options.epochs * len(batches))
+rate = keras.optimizers.schedules.CosineDecay(5e-3, options.epochs * len(batches))
 model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
-model.fit(batches, epochs=options.epochs, verbose=2)
+anneal = keras_htaf.callbacks.AnnealSharpness(peak=(0.33, 2.0), frequency="step")
+model.fit(batches, epochs=options.epochs, callbacks=[anneal], verbose=2)
 _, accuracy = model.evaluate(x_test, y_test, verbose=0)
 print(f"{model.name}, exact steps on the test part: {accuracy:.1%}")
 

@@ -21,6 +21,9 @@ _BAR = 3
 _DOTS = 90
 """Cells in an inch, at most; neighbours share one where there are more."""
 
+_SHARE = 5
+"""Columns of a step where there is room: the first and the last of them stay empty."""
+
 
 def raster(spikes: Any, *, dt_ms: float | None = None, title: str | None = None) -> Any:
     """Draws a mark for each spike, neuron by neuron, and beneath it how many fire at a time.
@@ -64,9 +67,12 @@ def raster(spikes: Any, *, dt_ms: float | None = None, title: str | None = None)
         color = COLORS[i % len(COLORS)]
         _marks(panels[i], times, half, on, heights[i], color)
         panels[i].set_ylabel(f"{name}\nneuron" if name else "neuron")
-        below.step(times, 100 * on.mean(axis=1), where="mid", color=color, lw=1.2)
+        edges = np.append(times - half, times[-1] + half)
+        below.stairs(100 * on.mean(axis=1), edges, baseline=None, color=color, lw=1.2)
     below.set(xlabel=label, ylabel="firing (%)", xlim=(times[0] - half, times[-1] + half))
     below.set_ylim(bottom=0)
+    if dt_ms is None:
+        below.xaxis.get_major_locator().set_params(integer=True)
     below.grid(alpha=0.3)
     no_frame(below)
     neurons = sum(on.shape[1] for on in found.values())
@@ -94,6 +100,9 @@ def _marks(axes, times, half, on, height, color) -> None:
     else:
         cells, rows = _fewer(on.T, int(height * _DOTS))
         cells, columns = _fewer(cells.T, int(_WIDTH * _DOTS))
+        if _SHARE * len(on) <= _WIDTH * _DOTS:  # room between one step and the next
+            cells = np.repeat(cells, _SHARE, axis=0)
+            cells[np.arange(len(cells)) % _SHARE % (_SHARE - 1) == 0] = False
         axes.imshow(
             cells.T,
             aspect="auto",

@@ -3,10 +3,16 @@
     KERAS_BACKEND=jax python tools/bench/spiking.py
     KERAS_BACKEND=jax python tools/bench/spiking.py --steps 100 200 500 1000 --batch 16
 
-Contenders run in turn within each round, so that a busy machine slows them alike; a ratio is taken
-within a round, and the median and the middle half over the rounds are printed. snnTorch runs in the
-same process, with its `Leaky` (reset by subtraction in the next step) over `unbind`ed inputs, which
-is the fastest of its loops; so do layers of the same convention and slope, and of HTAF's. Modes:
+Contenders run in turn within each round, so that a busy machine slows them alike; ratios are taken
+within a round, and the median and the middle half over the rounds are printed. snnTorch's `Leaky`
+(reset by subtraction in the next step) runs in the same process, in two loops:
+
+    x[t]        as its tutorials write it; backwards each index fills an array of the inputs' size,
+                so the time grows with T squared, and it runs up to T = 200 only
+    unbind      over `x.unbind(0)`, the fastest
+
+Beside the time that passed stands the time that cores spent (of all threads), which other processes
+disturb less. Layers have the same convention and slope, or HTAF's. Modes:
 
     compiled    in a function that is compiled as a whole (jax.jit, XLA on TensorFlow)
     graph       in a tf.function without XLA (TensorFlow only)
@@ -24,6 +30,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -45,21 +52,27 @@ NEURONS = {
 }
 
 
-def baseline(x, g) -> Callable:
-    """snnTorch's loop, forward and backward."""
+def baselines(x, g) -> dict[str, Callable]:
+    """snnTorch's loops, forward and backward."""
     neuron = snntorch.Leaky(beta=0.9, spike_grad=snntorch.surrogate.atan())
     x, g = (torch.from_numpy(a.swapaxes(0, 1).copy()) for a in (x, g))
 
-    def run():
-        inputs = x.detach().requires_grad_()
-        potential, spikes = neuron.reset_mem(), []
-        for now in inputs.unbind(0):
-            spike, potential = neuron(now, potential)
-            spikes.append(spike)
-        torch.stack(spikes).backward(g)
-        return inputs.grad
+    def loop(steps):
+        def run():
+            inputs = x.detach().requires_grad_()
+            potential, spikes = neuron.reset_mem(), []
+            for now in steps(inputs):
+                spike, potential = neuron(now, potential)
+                spikes.append(spike)
+            torch.stack(spikes).backward(g)
+            return inputs.grad
 
-    return run
+        return run
+
+    unbind = {"snnTorch | unbind": loop(lambda inputs: inputs.unbind(0))}
+    if len(x) > 200:
+        return unbind
+    return {**unbind, "snnTorch | x[t]": loop(lambda inputs: (inputs[t] for t in range(len(x))))}
 
 
 def contenders(x, g, names) -> dict[str, Callable]:
@@ -125,18 +138,35 @@ def _torch(x, g):
     return {"eager": eager}
 
 
-def measure(functions: dict[str, Callable], rounds: int) -> dict[str, tuple[np.ndarray, float]]:
-    """Seconds of each function in each round, after two to warm up, and peak memory in MiB."""
-    seconds, memory = {name: [] for name in functions}, {}
+class Measured(NamedTuple):
+    """Of one contender."""
+
+    seconds: np.ndarray
+    """That passed, in each round."""
+    core_seconds: np.ndarray
+    """That cores spent."""
+    memory: float
+    """MiB by which the process's peak grew in the first round."""
+
+
+def measure(functions: dict[str, Callable], rounds: int) -> dict[str, Measured]:
+    """Each function in each round, after two to warm up."""
+    times, memory = {name: [] for name in functions}, {}
     for _ in range(rounds + 2):
         for name, function in functions.items():
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            begin = time.perf_counter()
+            begin, spent = time.perf_counter(), time.process_time()
             function()
-            seconds[name].append(time.perf_counter() - begin)
+            times[name].append((time.perf_counter() - begin, time.process_time() - spent))
             grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
             memory.setdefault(name, grown / 1024)
-    return {name: (np.array(values[2:]), memory[name]) for name, values in seconds.items()}
+    return {name: Measured(*np.array(found[2:]).T, memory[name]) for name, found in times.items()}
+
+
+def ratio(base: np.ndarray, values: np.ndarray) -> str:
+    """The median over the rounds, and the middle half."""
+    low, middle, high = np.percentile(base / values, [25, 50, 75])
+    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
 
 
 def main() -> None:
@@ -155,20 +185,20 @@ def main() -> None:
     print(f"{keras.config.backend()}, batch {options.batch}, {options.units} units, ", end="")
     print(f"{options.rounds} rounds, {platform.machine()}, {os.cpu_count()} cores, ", end="")
     print(f"keras {keras.__version__}, snntorch {snntorch.__version__}\n")
-    print("| T | contender | mode | ms | snnTorch / it (middle half) | MiB |")
-    print("|---|---|---|---|---|---|")
+    print("| T | contender | mode | ms | core ms | x[t] / it | unbind / it | of core ms | MiB |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for steps in options.steps:
         shape = (options.batch, steps, options.units)
         x = rng.normal(0.1, 0.5, shape).astype("float32")
         g = rng.normal(size=shape).astype("float32")
-        functions = {"snnTorch | eager": baseline(x, g), **contenders(x, g, options.neurons)}
-        measured = measure(functions, options.rounds)
-        base = measured["snnTorch | eager"][0]
-        for name, (values, memory) in measured.items():
-            low, ratio, high = np.percentile(base / values, [25, 50, 75])
-            spread = f"{ratio:.1f} ({low:.1f} to {high:.1f})"
-            time_ms = f"{1e3 * np.median(values):.1f}"
-            print(f"| {steps} | {name} | {time_ms} | {spread} | {memory:.0f} |", flush=True)
+        found = measure({**baselines(x, g), **contenders(x, g, options.neurons)}, options.rounds)
+        usual, fast = found.get("snnTorch | x[t]"), found["snnTorch | unbind"]
+        for name, own in found.items():
+            cells = [steps, name, *(f"{1e3 * np.median(v):.1f}" for v in own[:2])]
+            cells += [ratio(usual.seconds, own.seconds) if usual else ""]
+            cells += [ratio(fast.seconds, own.seconds)]
+            cells += [ratio(fast.core_seconds, own.core_seconds), f"{own.memory:.0f}"]
+            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 if __name__ == "__main__":
