@@ -6,6 +6,7 @@ import pytest
 
 from keras_htaf import datasets
 from keras_htaf.callbacks import AnnealSharpness
+from keras_htaf.datasets import SHAPE_RULES
 from keras_htaf.interpret import analyze
 from keras_htaf.interpret.purity import purity
 from keras_htaf.models import icbm, small_cnn
@@ -40,5 +41,11 @@ def test_bits_of_shapes():
         assert np.mean((bits.best_f1 - bits.null_mean)[:of_labels]) > 0.15
         assert np.mean((bits.best_f1 - random.best_f1)[:of_labels]) > 0.15
         assert np.abs((bits.best_f1 - bits.null_mean)[idle]).max() < 0.06
+        # What the bits decide is, in the attributes, the rules by which the labels were made.
+        rules = analysis.attribute_rules()
+        assert rules.fidelity > 0.75
+        for rule, terms in zip(rules.rules, SHAPE_RULES.values(), strict=True):
+            made = [{(names.index(n), value) for n, value in term.items()} for term in terms]
+            assert sorted(map(sorted, rule.terms)) == sorted(map(sorted, made))
     matched = found[0].match(found[1])
     assert matched.mean > 0.4 > 0.1 > matched.by_chance
