@@ -28,7 +28,7 @@ from keras_htaf.interpret.monitor import Monitor, fit_monitor
 from keras_htaf.interpret.names import read_names
 from keras_htaf.interpret.purity import Purity, as_attributes, purity
 from keras_htaf.interpret.retrieval import mean_average_precision
-from keras_htaf.interpret.rules import RuleSet, find_rules, used_bits
+from keras_htaf.interpret.rules import RuleSet, attribute_rules, find_rules, used_bits
 from keras_htaf.interpret.scorecards import Scorecard, scorecard
 from keras_htaf.interpret.sparse import NECS, SparseHeads, random_bits, sparse_heads
 from keras_htaf.interpret.stability import Change, Match, Stability, change_of, compare, match
@@ -262,6 +262,20 @@ class ConceptAnalysis:
         fit, held_out, _ = self._parts(train)
         return find_rules(fit, held_out=held_out, **options)
 
+    def attribute_rules(self, train: ConceptAnalysis | None = None, **options) -> RuleSet:
+        """What the decisions amount to in the known attributes, as rules: on data whose labels
+        follow a logic, whether the model found it. `rules.attribute_rules` takes the options;
+        `train` as in `rules`, with attributes too."""
+        if self.attributes is None or (train is not None and train.attributes is None):
+            raise ValueError("No attributes are known. Give them: analyze(..., attributes=...).")
+        if train is None:
+            fit, held_out = (
+                (self.codes.rows(half), self.attributes[half]) for half in self._halves()
+            )
+        else:
+            fit, held_out = (train.codes, train.attributes), (self.codes, self.attributes)
+        return attribute_rules(*fit, self.attribute_names, held_out=held_out, **options)
+
     def scorecard(self, train: ConceptAnalysis | None = None, max_points: int = 10) -> Scorecard:
         """The head in small integers; `train` as in `rules`."""
         return scorecard(*self._parts(train)[:2], max_points=max_points)
@@ -322,12 +336,15 @@ class ConceptAnalysis:
         if train is not None:
             images = None if train.x is None or self.x is None else (train.x, self.x)
             return train.codes, self.codes, images
+        first, second = self._halves()
+        images = None if self.x is None else (self.x[first], self.x[second])
+        return self.codes.rows(first), self.codes.rows(second), images
+
+    def _halves(self) -> list[np.ndarray]:
         if len(self.codes) < 2:
             raise ValueError("Received one image. Expected at least two, to fit and to measure on.")
         order = np.random.default_rng(0).permutation(len(self.codes))
-        halves = [np.sort(half) for half in np.array_split(order, 2)]
-        images = None if self.x is None else tuple(self.x[half] for half in halves)
-        return *(self.codes.rows(half) for half in halves), images
+        return [np.sort(half) for half in np.array_split(order, 2)]
 
     def report(self, path: str | os.PathLike, **options) -> Path:
         """Writes all of this as one HTML file that needs no network, for readers who need not be

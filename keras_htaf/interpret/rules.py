@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_htaf.interpret.codes import Codes
+from keras_htaf.interpret.heads import Loss, fit_dense
 from keras_htaf.interpret.minimize import MOST_VARIABLES, Term, all_codes, holds, minimize
 from keras_htaf.interpret.results import Result
 
@@ -175,8 +176,61 @@ def find_rules(
         else _tree(codes.bits, codes.decisions == k, max_leaves, seconds)
         for k in range(codes.num_classes)
     ]
-    decisions = codes.decide(held_out.bits)
-    fires = np.stack([holds(terms, held_out.bits) for terms, _, _ in found], axis=1)
+    unseen = unseen if exact else "free"
+    return _measured(found, held_out.bits, codes.decide(held_out.bits), codes, unseen, table)
+
+
+def attribute_rules(
+    codes: Codes,
+    attributes: np.ndarray,
+    names: tuple[str, ...],
+    *,
+    held_out: tuple[Codes, np.ndarray] | None = None,
+    **options,
+) -> RuleSet:
+    """The rules, in known attributes, that a model's decisions amount to.
+
+    A linear head on the attributes is fitted to what the model decides (not to the labels), and the
+    rules of that head are found. They are about the world and so never exactly the model; how far
+    they are is measured on `held_out`.
+
+    Args:
+        codes: Bits of samples, and the model's head.
+        attributes: bool, `(n, a)`.
+        names: Of the attributes.
+        held_out: Codes and attributes to measure on. Default: the same again.
+        options: For `find_rules`; `unseen` is `"free"` unless given, since attributes often exclude
+            each other.
+
+    Returns:
+        A `RuleSet` whose `names` are the attributes'.
+
+    Raises:
+        ValueError: If the model decides for a single class, or an option is out of range.
+        ImportError: If scipy is missing.
+
+    Example:
+
+    >>> attributes = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 9, bool)
+    >>> codes = Codes(attributes.all(axis=1)[:, None], [[0.0, 1.0]], [0.5, 0.0])
+    >>> print(attribute_rules(codes, attributes, ("red", "large")).text())
+    0: not red or not large
+    1: red and large
+    (not exact; same decision on 100.0% of samples)
+    """
+    if len(np.unique(codes.decisions)) < 2:
+        raise ValueError("The model decides for one class only. Expected at least two.")
+    head = fit_dense(Loss(attributes, codes.decisions, codes.num_classes))
+    read = Codes(attributes, *head, class_names=codes.class_names, concept_names=names)
+    found = find_rules(read, **{"unseen": "free", **options})
+    terms = [(rule.terms, False, rule.minimal) for rule in found.rules]
+    measured, known = held_out or (codes, attributes)
+    return _measured(terms, known, measured.decisions, read, found.unseen, found.table)
+
+
+def _measured(found, bits, decisions, codes: Codes, unseen: str, table) -> RuleSet:
+    """Rules as found (terms, exact, minimal), held against decisions for samples."""
+    fires = np.stack([holds(terms, bits) for terms, _, _ in found], axis=1)
     rules = []
     for k, (terms, same, minimal) in enumerate(found):
         right = np.sum(fires[:, k] & (decisions == k))
@@ -187,7 +241,7 @@ def find_rules(
     return RuleSet(
         rules=tuple(rules),
         exact=all(rule.exact for rule in rules),
-        unseen=unseen if exact else "free",
+        unseen=unseen,
         fidelity=float(np.mean(single & (fires.argmax(axis=1) == decisions))),
         covered=float(single.mean()),
         table=table,

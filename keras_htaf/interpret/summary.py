@@ -31,7 +31,8 @@ def verdict(analysis: ConceptAnalysis) -> str:
     codes, code = analysis.codes, analysis.code
     line = (
         f"{codes.num_bits} bits and a linear head decide {_percent(code.accuracy)} of "
-        f"{code.samples} samples rightly (always the most frequent class: {_percent(code.chance)})"
+        f"{code.samples:,} samples rightly "
+        f"(always the most frequent class: {_percent(code.chance)})"
     )
     if code.smooth_accuracy is None:
         return f"{line}."
@@ -52,8 +53,8 @@ def numbers(analysis: ConceptAnalysis) -> list[str]:
     lines = [
         f"bits in use         {int(bits.varies.sum())} of {codes.num_bits}, worth "
         f"{bits.effective_bits:.1f} uncorrelated ones",
-        f"different codes     {code.unique}; {_percent(code.single)} of the samples are alone with "
-        "theirs",
+        f"different codes     {code.unique:,}; {_percent(code.single)} of the samples are alone "
+        "with theirs",
         f"ceiling             {_percent(code.ceiling)} for any reader of the codes; majority of "
         f"each code, held out: {_percent(code.held_out)}",
         f"flips to change     {_count(np.median(radii))} bits in the median, "

@@ -18,7 +18,10 @@ def analysis():
     random = np.random.default_rng(1)
     model.set_weights([w + random.normal(0, 0.3, w.shape) ** 2 for w in model.get_weights()])
     norm = model.get_layer("concept_norm")
-    norm.beta.assign(norm.beta - np.median(analyze(model, X, Y).codes.z, axis=0))  # none is dead
+    gamma, beta, mean, variance = norm.get_weights()
+    # Each bit is on for half of the images, whatever weights the layers began with.
+    beta = beta - np.median(analyze(model, X, Y).codes.z, axis=0)
+    norm.set_weights([gamma, beta, mean, variance])
     return analyze(model, X, Y)
 
 
@@ -53,3 +56,17 @@ def test_fitted_on_training_images():
         test.edit(rename={0: "a"})
     with pytest.raises(ValueError, match="at least two"):
         ConceptAnalysis(test.codes.rows([0])).scorecard()
+
+
+def test_decisions_as_rules_on_attributes():
+    known = RANDOM.random((300, 3)) < 0.5
+    read = Codes(known[:, :2], [[0, 2.0], [0, 2.0]], [3.0, 0], known.all(axis=1))
+    names = ("red", "large", "left")
+    analysis = ConceptAnalysis(read, attributes=known, attribute_names=names)
+    alone = analysis.attribute_rules()
+    assert alone[1].text(alone.names) == "red and large"
+    assert alone.fidelity == analysis.attribute_rules(analysis).fidelity == 1
+    with pytest.raises(ValueError, match="No attributes are known"):
+        ConceptAnalysis(read).attribute_rules()
+    with pytest.raises(ValueError, match="No attributes are known"):
+        analysis.attribute_rules(ConceptAnalysis(read))

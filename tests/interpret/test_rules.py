@@ -9,7 +9,7 @@ from keras_htaf.datasets import SHAPE_ATTRIBUTES, SHAPE_RULES, shapes
 from keras_htaf.interpret.codes import Codes
 from keras_htaf.interpret.heads import Loss, fit_dense
 from keras_htaf.interpret.minimize import all_codes, holds, minimize
-from keras_htaf.interpret.rules import find_rules, truth_table
+from keras_htaf.interpret.rules import attribute_rules, find_rules, truth_table
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,23 @@ def test_shapes_rules_are_found():
     assert found.text().endswith("every code of the samples; same decision on 100.0% of samples)")
     test = Codes(data.test.attributes, *head, data.test.labels)
     assert find_rules(codes, held_out=test, unseen="free").fidelity == 1
+
+
+def test_rules_on_attributes_are_held_against_the_model():
+    attributes = all_codes(3)[np.arange(64) % 8]
+    red, large, _ = attributes.T
+    # A bit that is red and large, but for three samples.
+    bits = (red & large)[:, None].copy()
+    bits[[7, 15, 23]] = False
+    codes = Codes(bits, [[0.0, 1.0]], [0.5, 0.0])
+    found = attribute_rules(codes, attributes, ("red", "large", "left"))
+    assert found.text().splitlines()[1] == "1: red and large"
+    assert found.fidelity == 61 / 64
+    assert found[1].precision == 13 / 16
+    assert found[1].coverage == 1
+    assert not found.exact
+    with pytest.raises(ValueError, match="one class only"):
+        attribute_rules(Codes(bits, [[0.0, 0.0]], [0.5, 0.0]), attributes, ("a", "b", "c"))
 
 
 def test_truth_table_counts_samples():

@@ -1,83 +1,81 @@
-"""An ICBM against its dense twin and random bits, over several seeds.
+"""ICBMs against their dense twins and random bits, on several data sets, backbones and seeds.
 
-    KERAS_BACKEND=jax python tools/bench/icbm.py --data digits --seeds 5
-    KERAS_BACKEND=jax python tools/bench/icbm.py --data mnist --epochs 5 --data-dir DIR
+    KERAS_BACKEND=jax python tools/bench/icbm.py run --data mnist cifar10 --data-dir DIR --seeds 3
+    KERAS_BACKEND=jax python tools/bench/icbm.py run                        # digits, two minutes
+    python tools/bench/icbm.py report
 
-Each seed is one `keras-htaf train icbm` (default settings but for what is given here) in a folder
-of its own; a seed that is already there is not trained again. Prints a Markdown table of the test
-accuracies: mean, standard deviation and worst over the seeds.
+`run` trains what is missing and appends a line for each pair of ICBM and twin to a file in `--out`,
+so that it can be interrupted and goes on where it was; a line is found by all settings that its
+numbers depend on. `report` writes the Markdown tables of all lines there.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
+import sys
 from pathlib import Path
+
+import result_file
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
-import numpy as np
-
-from keras_htaf.cli.experiment import run
-from keras_htaf.cli.settings import Settings
-
-ROWS = {
-    "dense": "dense twin",
-    "icbm_smooth": "ICBM, smooth steps",
-    "icbm_hard": "ICBM, exact steps",
-    "random_bits": "random bits of pixels",
-    "random_bits_of_dense_features": "random bits of dense features",
-    "gap": "gap (smooth - exact)",
-}
+SETTINGS = ("epochs", "images", "test_images", "concepts", "batch_size", "forward", "alpha_end")
+"""What a result depends on beside backend, data set, backbone and seed."""
 
 
-def main() -> None:
-    """Train what is missing and print the table."""
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line; run or report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="digits")
+    parser.add_argument("action", choices=("run", "report"))
+    parser.add_argument("--data", nargs="+", default=["digits"])
     parser.add_argument("--data-dir")
-    parser.add_argument("--epochs", type=int, default=Settings.epochs)
-    parser.add_argument("--batch-size", type=int, default=Settings.batch_size)
-    parser.add_argument("--width", type=int, default=Settings.width)
-    parser.add_argument("--concepts", type=int, default=Settings.concepts)
+    parser.add_argument("--backbones", nargs="+", help="default: all")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("runs/bench-icbm"))
-    options = parser.parse_args()
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--images", type=int, help="train on the first; default: all")
+    parser.add_argument("--test-images", type=int, help="measure on the first; default: all")
+    parser.add_argument("--concepts", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--forward", choices=("smooth", "hard"), default="smooth")
+    parser.add_argument("--alpha-end", type=float, default=16.0)
+    parser.add_argument("--out", type=Path, default=Path("runs/icbm"))
+    options = parser.parse_args(arguments)
+    if options.action == "report":
+        from icbm_report import report
 
+        if not (path := report(options.out)):
+            sys.exit(f"No results (*.jsonl) in {options.out}. Expected a folder `run` wrote to.")
+        print(path)
+    else:
+        _run(options)
+
+
+def _run(options) -> None:
+    import icbm_run
+    import keras
+    from icbm_networks import BACKBONES
+
+    names = options.backbones or list(BACKBONES)
+    if unknown := set(names) - set(BACKBONES):
+        sys.exit(f"No backbone {sorted(unknown)}. There are {list(BACKBONES)}.")
+    options.out.mkdir(parents=True, exist_ok=True)
     backend = keras.config.backend()
-    results = []
+    file = options.out / f"{backend}.jsonl"
+    done = {result["key"] for result in result_file.read(file)}
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    # Seed by seed, so that what an interruption leaves covers all data sets and backbones.
     for seed in range(options.seeds):
-        settings = Settings(
-            data=options.data,
-            data_dir=options.data_dir,
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            width=options.width,
-            concepts=options.concepts,
-            seed=seed,
-        )
-        name = f"{Path(options.data).stem}-{backend}-e{options.epochs}-k{options.concepts}"
-        folder = options.out / f"{name}-w{options.width}-b{options.batch_size}-seed{seed}"
-        done = folder / "metrics.json"
-        results.append(
-            json.loads(done.read_text(encoding="utf-8"))
-            if done.exists()
-            else run(settings, folder, resume=True)
-        )
-    print(
-        f"\n{options.data}, {options.epochs} epochs, {options.concepts} concepts, {backend}, "
-        f"{options.seeds} seed(s), {platform.machine()}, {os.cpu_count()} cores, "
-        f"keras {keras.__version__}\n"
-    )
-    print("| test accuracy, % | mean | standard deviation | worst |\n|---|---|---|---|")
-    for key, label in ROWS.items():
-        values = 100 * np.array([result[key] for result in results])
-        spread = f"{values.std(ddof=1):.2f}" if len(values) > 1 else "-"
-        worst = values.max() if key == "gap" else values.min()
-        print(f"| {label} | {values.mean():.2f} | {spread} | {worst:.2f} |")
+        for data in options.data:
+            for backbone in names:
+                run = {"data": data, "backbone": backbone, "seed": seed, **settings}
+                key = " ".join(f"{name}={value}" for name, value in run.items())
+                if key in done:
+                    continue
+                measured = icbm_run.measure(run, options.data_dir)
+                result_file.append(file, {"key": key, "backend": backend, **run, **measured})
+                shown = {k: measured[k] for k in ("dense", "smooth", "hard", "core_seconds")}
+                print(key, *(f"{name} {value:.2f}" for name, value in shown.items()), flush=True)
 
 
 if __name__ == "__main__":

@@ -113,8 +113,8 @@ def nec_chart(found: SparseHeads) -> Chart:
 
 
 _WORDS = {
-    "elastic net": "that many on average",
-    "per class": "that many for each class",
+    "elastic net": "as many on average",
+    "per class": "exactly that many",
     "ternary": "the same, weights ±1",
 }
 

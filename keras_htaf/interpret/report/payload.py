@@ -242,7 +242,7 @@ def _pictures(analysis, pixels, galleries, explained) -> tuple[Atlas | None, Atl
     pictures = shown(source)
     own = [each.index for each, _ in explained]
     near = [int(i) for each, _ in explained for i in each.neighbours.samples[0]]
-    wrong = [i for group in analysis.errors.groups() for i in group["samples"][:6]]
+    wrong = [i for group in analysis.errors.groups() for i in group["samples"][:5]]
     of_bits = [image for both in galleries for images in both for image in images]
     small = atlas(pictures, list(dict.fromkeys([*own, *near, *of_bits, *wrong])), _THUMBNAIL)
     fine = max(pictures.shape[1:3]) > _THUMBNAIL
