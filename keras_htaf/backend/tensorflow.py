@@ -269,11 +269,20 @@ def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, tra
         return portable.integrate_and_fire(neuron, *arguments)
     if not training:  # an exported program has no XLA
 
-        def step(inputs, state, constants):
-            s, state = neuron.turn(tf.cast(inputs["x"], state[0].dtype), state[0], *constants)
-            return (tf.cast(s, x.dtype),), (state,)
+        def turn(inputs, state, constants):
+            decay, threshold, sharpness, scale = constants
 
-        (spikes,), (last,) = scan(step, {"x": x}, (state,), (decay, threshold), training=False)
+            def fire(distance):
+                exact = lambda z, _: neuron.fire(z)  # noqa: E731
+                return step(distance, sharpness, neuron.surrogate, exact, 1.0, scale)
+
+            held = tf.stop_gradient if neuron.detach else lambda s: s
+            now = tf.cast(inputs["x"], state[0].dtype)
+            s, after = neuron.turn(now, state[0], decay, threshold, fire, held)
+            return (tf.cast(s, x.dtype),), (after,)
+
+        constants = (decay, threshold, sharpness, scale)
+        (spikes,), (last,) = scan(turn, {"x": x}, (state,), constants, training=False)
         return spikes, last
     forward, backward = _fire_kernels(neuron)
 

@@ -19,7 +19,10 @@ DT = 1e-4
 KEY = "keras_htaf"
 """Under which a node's metadata say what NIR has no place for."""
 
-_OPTIONS = ("reset", "reset_value", "detach_reset", "reset_next_step", "fires_before_update")
+_OPTIONS = (
+    *("reset", "reset_value", "rest"),
+    *("detach_reset", "reset_next_step", "fires_before_update"),
+)
 
 
 def check_dt(dt) -> None:
@@ -73,7 +76,8 @@ def to_node(nir: Any, layer, order: Order, dt: float) -> tuple[Any, str]:
         firing = {"v_threshold": threshold, "v_reset": np.full_like(threshold, _v_reset(neuron))}
     if np.all(decay == 1) and type(neuron) is neurons.LIF and not neuron.scale_input:
         node = nir.IF(r=_single(np.ones_like(decay)), **firing, metadata=metadata)
-        return node, _lost(neuron)
+        starts = f"starts from {neuron.rest:g}" if neuron.rest else ""
+        return node, "; ".join(filter(None, [_lost(neuron), starts]))
     if np.any(decay == 1):
         raise ValueError(
             "a decay of 1 has no time constant; of NIR's neurons only IF does not leak, with all "

@@ -36,7 +36,8 @@ def total(f, *arguments):
     ("reset", "late", "detach"),
     list(product(["subtract", "zero", "value", "none"], [False, True], [False, True])),
 )
-def test_integrate_and_fire(reset, late, detach):
+@pytest.mark.parametrize("training", [True, False] if BACKEND == "tensorflow" else [True])
+def test_integrate_and_fire(reset, late, detach, training):
     neuron = backend.Firing(
         surrogates.ATan(1.5),
         reset,
@@ -53,7 +54,7 @@ def test_integrate_and_fire(reset, late, detach):
     numbers = tensor(2.0), tensor(0.7)
 
     def native(*arguments):
-        return backend.integrate_and_fire(neuron, *arguments, *numbers)
+        return backend.integrate_and_fire(neuron, *arguments, *numbers, training)
 
     def definition(*arguments):
         return portable.integrate_and_fire(neuron, *arguments, *numbers)

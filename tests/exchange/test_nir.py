@@ -97,6 +97,14 @@ def test_other_neurons_come_back(rng, tmp_path):
     assert [type(layer) for layer in again.layers[2::2]] == [IF, LIF, LI]  # the decay is fixed
 
 
+def test_where_potentials_start_comes_back(rng, tmp_path):
+    """As networks that were converted from ReLU do; NIR's IF itself starts from 0."""
+    model = chain((3,), kl.Dense(4), IF(0.7, rest=0.35, name="spikes"))
+    with pytest.warns(UserWarning, match=r"starts from 0\.35"):
+        again = assert_round_trip(model, rng, (2, 9, 3), tmp_path)
+    assert again.get_layer("spikes").neuron.rest == 0.35
+
+
 @quietly
 def test_images_come_back(rng, tmp_path):
     model = chain(

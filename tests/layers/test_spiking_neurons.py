@@ -188,6 +188,8 @@ def test_stateful(name):
     model.fit(X[:, :2], X[:, :2], batch_size=3, shuffle=False, verbose=0)
     found = [to_numpy(weight) for weight in layer.weights if weight.name.startswith("state_")]
     np.testing.assert_allclose(found, kept, atol=1e-6)
+    with pytest.raises(ValueError, match="Expected batches of the same size"):
+        layer(X[:1])
 
 
 def test_go_backwards():

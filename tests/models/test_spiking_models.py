@@ -287,6 +287,7 @@ def sequence(*given, **options):
             "may need the whole of a sequence",
         ),
         (lambda: streaming(sequence(stock.BatchNormalization(axis=1))), "whole of a sequence"),
+        (lambda: streaming(sequence(stock.BatchNormalization(axis=-2))), "whole of a sequence"),
         (lambda: streaming(sequence(layers.LIF(go_backwards=True))), "go_backwards=True"),
         (
             lambda: streaming(sequence(layers.LIF(stateful=True), batch_size=2)),

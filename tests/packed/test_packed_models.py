@@ -287,6 +287,11 @@ def test_what_is_refused_is_named_with_the_reason():
     ):
         assert part in message
     assert "gelu" in refused(keras.Sequential([keras.Input((2,)), layers.Dense(2, "gelu")]))
+    norm = layers.LayerNormalization(rms_scaling=True)
+    assert "root mean square" in refused(keras.Sequential([keras.Input((2,)), norm]))
+    quantized = keras.Sequential([keras.Input((2,)), layers.Dense(2)])
+    quantized.layers[0].quantize("int8")
+    assert "quantized by Keras" in refused(quantized)
     unknown = keras.Sequential([keras.Input((None, 2)), layers.Dense(2)])
     assert "Expected known sizes" in refused(unknown)
     with pytest.raises(ValueError, match="unsupported='torch'"):
@@ -294,6 +299,16 @@ def test_what_is_refused_is_named_with_the_reason():
     for model in (3, keras.Sequential([layers.Dense(2)])):
         with pytest.raises(ValueError, match="Expected a"):
             packed.pack(model)
+
+
+@not_on_jax
+def test_constants_are_not_forgotten():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras_htaf.layers.Sign()(0.5 + inputs * np.arange(3.0)))
+    assert "a constant is among its inputs" in refused(model)
+    x = inputs_for(model)
+    packed_model = packed.pack(model, unsupported="keras")
+    np.testing.assert_array_equal(packed_model.predict(x), expected(model, x))
 
 
 def test_broken_weights_are_refused():

@@ -8,7 +8,7 @@ from support import BACKEND
 
 from keras_htaf.packed.bits import from_units, to_bytes, to_units
 from keras_htaf.packed.graph import Graph, Operation, Spec
-from keras_htaf.packed.operations import KINDS, specs
+from keras_htaf.packed.operations import KINDS, pointwise, specs
 
 pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="has nothing to do with Keras")
 
@@ -170,6 +170,14 @@ def test_lookup(samples, coding):
         check(operation, Spec(shape, coding, runs), samples=samples, exact=False)
         operation.arrays["bias"] = arrays["kernel"][0]
         check(operation, Spec(shape, coding, runs), samples=samples, exact=False)
+
+
+def test_a_small_sigmoid_keeps_its_digits():
+    x = np.linspace(-80, 80, 41, dtype="float32")
+    with np.errstate(all="raise"):
+        found = pointwise.FUNCTIONS["sigmoid"](x)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-x.astype("float64"))), rtol=1e-6)
 
 
 def test_the_others():

@@ -37,8 +37,8 @@ class ClosingSign(Sign):
         self.closed = self.add_weight(name="closed", shape=(), initializer="zeros", trainable=False)
         self.seeds = keras.random.SeedGenerator(0)
 
-    def _step(self, x, sharpness, training):
-        smooth = self._risen(self.surrogate(x, sharpness, training))
+    def _step(self, x, sharpness, scale, training):
+        smooth = self._risen(self.surrogate(x / ops.cast(scale, x.dtype), sharpness, training))
         closed = ops.convert_to_tensor(self.closed)
         if self.closing == "softness":
             if training:
@@ -47,7 +47,7 @@ class ClosingSign(Sign):
         chance = 0.5
         if self.closing == "rising probability" and training:
             chance = keras.random.uniform(ops.shape(x), seed=self.seeds)
-        return ops.where(chance < closed, self._hard(x, sharpness), smooth)
+        return ops.where(chance < closed, self._hard(x, sharpness, scale), smooth)
 
 
 class Close(keras.callbacks.Callback):

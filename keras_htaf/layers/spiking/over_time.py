@@ -157,12 +157,18 @@ class OverTime(NeuronLayer):
         return y, state
 
     def _state_before(self, x, given):
-        if given is None:
-            if self.stateful:
-                return tuple(ops.convert_to_tensor(weight) for weight in self._kept)
-            return self.first_state(x[:, 0])
-        given = tuple(given) if isinstance(given, (list, tuple)) else (given,)
         shape = (x.shape[0], *x.shape[2:])
+        if given is None:
+            if not self.stateful:
+                return self.first_state(x[:, 0])
+            kept = tuple(self._kept[0].shape)
+            if not _agree(kept, shape):
+                raise ValueError(
+                    f"Layer {self.name!r} is stateful and keeps states of shape {kept}. Received "
+                    f"inputs for states of shape {shape}. Expected batches of the same size."
+                )
+            return tuple(ops.convert_to_tensor(weight) for weight in self._kept)
+        given = tuple(given) if isinstance(given, (list, tuple)) else (given,)
         if len(given) != len(self.state_names) or not all(
             _agree(tuple(state.shape), shape) for state in given
         ):

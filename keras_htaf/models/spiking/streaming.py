@@ -144,7 +144,7 @@ class _Stream:
         given = keras.tree.flatten((arguments, options))
         timed = any(id(x) in self.timed for x in given)
         if timed:
-            self._check(operation)
+            self._check(operation, given)
         if _has_state(operation):
             outputs = self._call_with_state(operation, *arguments, **options)
             timed = len(outputs.shape) == len(arguments[0].shape)
@@ -171,9 +171,10 @@ class _Stream:
         self.after += after
         return outputs
 
-    def _check(self, operation):
+    def _check(self, operation, given):
         axis = getattr(operation, "axis", -1)
-        over_time = isinstance(axis, (int, list, tuple)) and 1 in np.atleast_1d(axis)
+        rank = max(len(x.shape) for x in given if id(x) in self.timed)
+        over_time = isinstance(axis, (int, list, tuple)) and 1 in np.atleast_1d(axis) % rank
         if not (isinstance(operation, _STEPWISE) and not over_time) and not _has_state(operation):
             raise ValueError(
                 f"{type(operation).__name__} {operation.name!r} has inputs with a time axis, and "

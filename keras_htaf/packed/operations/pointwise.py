@@ -70,14 +70,19 @@ def _softmax(x):
     return powers / powers.sum(-1, keepdims=True)
 
 
+def _sigmoid(x):
+    # Accurate where it is small, and nothing overflows.
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, np.float32(1), small) / (np.float32(1) + small)
+
+
 FUNCTIONS = {
     "linear": lambda x: x,
     "relu": lambda x: np.maximum(x, np.float32(0)),
     "relu6": lambda x: np.clip(x, np.float32(0), np.float32(6)),
     "hard_tanh": lambda x: np.clip(x, np.float32(-1), np.float32(1)),
     "tanh": np.tanh,
-    # By the hyperbolic tangent, which does not overflow.
-    "sigmoid": lambda x: (np.tanh(x * np.float32(0.5)) + np.float32(1)) * np.float32(0.5),
+    "sigmoid": _sigmoid,
     "softmax": _softmax,
 }
 """Activations by the names that Keras has for them."""

@@ -71,7 +71,7 @@ class Network:
 
         results = list(node.output_tensors)
         try:
-            self._check(operation, results)
+            self._check(operation, node, results)
             call = {**LAYERS, **OTHERS}.get(type(operation))
             call = call or OPERATIONS.get(keras_operation(operation))
             call = step_node if isinstance(operation, StepNode) else call
@@ -79,10 +79,12 @@ class Network:
                 raise Unsupported("this kind of layer is not known")
             found = call(self, operation, taken, path)
         except Unsupported as reason:
-            return self._left_to_keras(operation, taken, path, results, reason)
+            return self._left_to_keras(operation, node, taken, path, reason)
         return found if isinstance(found, list) else [found]
 
-    def _check(self, operation, results) -> None:
+    def _check(self, operation, node, results) -> None:
+        from keras_htaf.packed.translate.others import OPERATIONS
+
         for tensor in results:
             if None in tensor.shape[1:]:
                 raise Unsupported(f"its output has the unknown sizes {tuple(tensor.shape)}")
@@ -95,9 +97,13 @@ class Network:
                 )
             if getattr(operation, "data_format", "channels_last") != "channels_last":
                 raise Unsupported("its data_format is channels_first: use channels_last")
+            if operation.quantization_mode is not None:
+                raise Unsupported(f"its weights are quantized by Keras: {policy.name}")
+        elif keras_operation(operation) in OPERATIONS and _constants(node):
+            raise Unsupported("a constant is among its inputs: use a layer, such as Rescaling")
 
-    def _left_to_keras(self, operation, taken, path, results, reason) -> list[str]:
-        kind = type(operation).__name__
+    def _left_to_keras(self, operation, node, taken, path, reason) -> list[str]:
+        kind, results = type(operation).__name__, list(node.output_tensors)
         if not self.keeps_unsupported or len(results) != 1:
             self._refused.append(f"{path} ({kind}): {reason}")
             # Something of the right shape, so that all such layers are named at once.
@@ -109,10 +115,12 @@ class Network:
         taken = [self.numbers(name) for name in taken]
         attributes = {"layer": kind, "shape": list(shape)}
 
+        tensors = [id(tensor) for tensor in node.input_tensors]
+
         def call(*values):
-            values = [keras.ops.convert_to_tensor(value) for value in values]
-            given = values if len(values) > 1 else values[0]
-            return keras.ops.convert_to_numpy(keras.ops.stop_gradient(operation(given)))
+            given = dict(zip(tensors, map(keras.ops.convert_to_tensor, values), strict=True))
+            args, kwargs = node.arguments.fill_in(given)
+            return keras.ops.convert_to_numpy(keras.ops.stop_gradient(operation(*args, **kwargs)))
 
         return [self.add("keras", path, taken, attributes, call=call)]
 
@@ -146,3 +154,9 @@ class Network:
 
     def graph(self) -> Graph:
         return Graph(self.operations, self.name)
+
+
+def _constants(node) -> list:
+    """What an operation is given that is no tensor of the model."""
+    given = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+    return [x for x in given if x is not None and not isinstance(x, keras.KerasTensor)]

@@ -136,6 +136,8 @@ def _layer_norm(network, layer, taken, path):
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
     if [a % (len(spec.shape) + 1) for a in axes] != [len(spec.shape)]:
         raise Unsupported(f"its axis is {layer.axis}: only the last is packed")
+    if getattr(layer, "rms_scaling", False):
+        raise Unsupported("it scales by the root mean square, without subtracting the mean")
     arrays = {
         "scale": _weight(layer.gamma, np.ones(spec.channels)),
         "offset": _weight(layer.beta, np.zeros(spec.channels)),
