@@ -178,7 +178,7 @@ def load(path: str | os.PathLike) -> PackedModel:
     graph = container.read(path)
     try:
         return PackedModel(graph)
-    except (ValueError, TypeError, OverflowError, MemoryError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
         raise ValueError(f"{os.fspath(path)!r} cannot be used: {error}") from error
 
 

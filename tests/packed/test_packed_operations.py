@@ -180,6 +180,11 @@ def test_a_small_sigmoid_keeps_its_digits():
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-x.astype("float64"))), rtol=1e-6)
 
 
+def test_a_shape_has_an_axis():
+    with pytest.raises(ValueError, match="as many numbers"):
+        KINDS["reshape"].infer(Operation("reshape", "r", ("x",), {"shape": []}), Spec((1,)))
+
+
 def test_the_others():
     image, random = Spec((4, 5, 6)), np.random.default_rng(0)
     ones = {"scale": random.normal(size=6), "offset": random.normal(size=6)}

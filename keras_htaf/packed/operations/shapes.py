@@ -37,7 +37,7 @@ class Reshape:
         shape = operation.integers(
             "shape", len(shape) if isinstance(shape, (list, tuple)) else 1, 1
         )
-        if math.prod(shape) != math.prod(spec.shape):
+        if not shape or math.prod(shape) != math.prod(spec.shape):
             raise operation.error(f"shape={shape}", f"as many numbers as in {spec.shape}")
         if spec.coding is None:
             return Spec(shape)
