@@ -1,4 +1,5 @@
-"""The primitives on JAX: `custom_jvp`, so forward and reverse mode and every order work.
+"""The primitives on JAX. Steps have a `custom_jvp`, so forward and reverse mode and
+every order work; loops over time have a `custom_vjp`, so reverse mode only.
 
 What is said in `tensorflow.py` about XLA on the CPU holds here too: a value with several readers is
 a kernel of its own, so p is written in two ways; and a bounded exponential is cheaper than XLA's.

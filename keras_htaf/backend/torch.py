@@ -1,4 +1,5 @@
-"""The primitives on PyTorch: `autograd.Function`s that vmap, compile and differentiate twice.
+"""The primitives on PyTorch: `autograd.Function`s. Steps vmap, compile and differentiate twice;
+neurons over time have first derivatives only.
 
 On the CPU a fresh array of millions of elements costs more than the arithmetic on it, so
 temporaries are overwritten where nothing else can see them: when no graph is being recorded, and

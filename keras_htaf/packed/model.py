@@ -18,7 +18,7 @@ _TURN = Lock()
 
 
 class PackedModel:
-    """A network on packed bits: inference without Keras, by kernels that Numba compiles.
+    """A network on packed bits: inference by kernels that Numba compiles, not by Keras.
 
     Made by `keras_htaf.packed.pack`, or read by `keras_htaf.packed.load`. Work is done on as many
     threads as Numba is set to (`numba.set_num_threads`, NUMBA_NUM_THREADS); float layers on as many
