@@ -3,8 +3,9 @@
     KERAS_BACKEND=jax python tools/bench/spiking.py
     KERAS_BACKEND=jax python tools/bench/spiking.py --steps 100 200 500 1000 --batch 16
 
-Contenders run in turn within each round, so that a busy machine slows them alike; ratios are taken
-within a round, and the median and the middle half over the rounds are printed. snnTorch's `Leaky`
+Contenders run in turn within each round, so that a busy machine slows them alike; each runs twice,
+and the second time counts, since the threads of the one before spin on for some milliseconds. Ratios
+are taken within a round, and the median and the middle half over the rounds are printed. snnTorch's `Leaky`
 (reset by subtraction in the next step) runs in the same process, in two loops:
 
     x[t]        as its tutorials write it; backwards each index fills an array of the inputs' size,
@@ -150,11 +151,12 @@ class Measured(NamedTuple):
 
 
 def measure(functions: dict[str, Callable], rounds: int) -> dict[str, Measured]:
-    """Each function in each round, after two to warm up."""
+    """Each function twice in each round, of which the second counts, after two rounds to warm up."""
     times, memory = {name: [] for name in functions}, {}
     for _ in range(rounds + 2):
         for name, function in functions.items():
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            function()
             begin, spent = time.perf_counter(), time.process_time()
             function()
             times[name].append((time.perf_counter() - begin, time.process_time() - spent))
