@@ -139,7 +139,6 @@ class _Process:
             "OMP_NUM_THREADS": count,
             "OPENBLAS_NUM_THREADS": count,
             "MKL_NUM_THREADS": count,
-            "NUMBA_NUM_THREADS": count,
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
         if kind == "keras":

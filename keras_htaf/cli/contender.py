@@ -30,9 +30,7 @@ def _packed(file: str, threads: int, package: str) -> Callable:
         from keras_htaf import packed
 
         model = packed.load(file)
-        import numba
-
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        packed.set_num_threads(threads)
         return lambda x: model.predict(x, batch_size=len(x))
 
     return load
@@ -86,7 +84,7 @@ def _torch(threads: int):
 
     def compiled(model):
         model.eval()
-        call = torch.compile(model)
+        call = torch.compile(model, dynamic=False)
 
         def run(x):
             with torch.inference_mode():

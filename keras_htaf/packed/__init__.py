@@ -3,6 +3,7 @@
 graph.py        what a packed network is: a list of operations, without Keras
 operations/     the kinds of operations: a numpy reference and a fast way each
 kernels/        the compiled loops
+threads.py      work divided among threads
 bits.py         how bits lie in memory
 translate/      from a Keras model to a graph
 model.py        PackedModel: predict, save, summary
@@ -14,8 +15,9 @@ table.py        a summary as text
 from __future__ import annotations
 
 from keras_htaf.packed.model import PackedModel, load
+from keras_htaf.packed.threads import get_num_threads, set_num_threads
 
-__all__ = ["PackedModel", "load", "pack"]
+__all__ = ["PackedModel", "get_num_threads", "load", "pack", "set_num_threads"]
 
 
 def pack(model, *, unsupported: str = "error") -> PackedModel:

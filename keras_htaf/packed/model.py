@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from threading import Lock
 
 import numpy as np
 
@@ -13,16 +12,12 @@ from keras_htaf.packed.graph import Graph, Spec
 from keras_htaf.packed.operations import KINDS, specs
 from keras_htaf.packed.table import PackedSummary, rows
 
-_TURN = Lock()
-"""Calls take turns: each uses all threads, and not all of Numba's pools serve several callers."""
-
 
 class PackedModel:
     """A network on packed bits: inference by kernels that Numba compiles, not by Keras.
 
-    Made by `keras_htaf.packed.pack`, or read by `keras_htaf.packed.load`. Work is done on as many
-    threads as Numba is set to (`numba.set_num_threads`, NUMBA_NUM_THREADS); float layers on as many
-    as NumPy's BLAS uses.
+    Made by `keras_htaf.packed.pack`, or read by `keras_htaf.packed.load`. Several threads may
+    call one model; each call uses up to `keras_htaf.packed.get_num_threads()`.
 
     Args:
         graph: What to compute; checked.
@@ -101,10 +96,6 @@ class PackedModel:
         return found
 
     def _run(self, x, found=None):
-        with _TURN:
-            return self._in_turn(x, found)
-
-    def _in_turn(self, x, found):
         live = {self.graph.operations[0].name: x}
         for operation, function, unused in zip(
             self.graph.operations, self._functions, self._unused_after, strict=True

@@ -21,7 +21,6 @@ import time
 
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_variable] = "1"
-os.environ["NUMBA_NUM_THREADS"] = "1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # ruff: noqa: E402 (the number of threads is read when these are imported)
@@ -32,6 +31,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from keras_htaf import packed
 from keras_htaf.packed.bits import to_bytes, to_units
 from keras_htaf.packed.graph import Operation, Spec
 from keras_htaf.packed.operations import KINDS
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--quick", action="store_true", help="two sizes: a test of the tool")
     options = parser.parse_args()
-    numba.set_num_threads(1)
+    packed.set_num_threads(1)
     turns = 20_000
     print(f"{platform.machine()}, numba {numba.__version__}, numpy {np.__version__}, one thread\n")
     print("| size | contender | GMAC/s | times the fastest float32 | share of the ceiling |")

@@ -4,9 +4,9 @@
     KERAS_BACKEND=jax python tools/bench/spiking.py --steps 100 200 500 1000 --batch 16
 
 Contenders run in turn within each round, so that a busy machine slows them alike; each runs twice,
-and the second time counts, since the threads of the one before spin on for some milliseconds. Ratios
-are taken within a round, and the median and the middle half over the rounds are printed. snnTorch's `Leaky`
-(reset by subtraction in the next step) runs in the same process, in two loops:
+and the second time counts, since the threads of the one before spin on for some milliseconds.
+Ratios are taken within a round, and the median and the middle half over the rounds are printed.
+snnTorch's `Leaky` (reset by subtraction in the next step) runs in the same process, in two loops:
 
     x[t]        as its tutorials write it; backwards each index fills an array of the inputs' size,
                 so the time grows with T squared, and it runs up to T = 200 only
@@ -151,7 +151,7 @@ class Measured(NamedTuple):
 
 
 def measure(functions: dict[str, Callable], rounds: int) -> dict[str, Measured]:
-    """Each function twice in each round, of which the second counts, after two rounds to warm up."""
+    """Each function twice in each round, the second time counts; after two rounds to warm up."""
     times, memory = {name: [] for name in functions}, {}
     for _ in range(rounds + 2):
         for name, function in functions.items():

@@ -1,4 +1,4 @@
-"""Counting kernels: products of bits, blocked for registers and cache, on all threads.
+"""Counting kernels: products of bits, blocked for registers and cache.
 
 A product of -1/+1 with -1/+1 is +1 where the bits are equal: over K of them the sum is
 K - 2 popcount(a xor w). All codes of inputs and kernels come down to such a count, so that what is
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -221,17 +221,17 @@ def _block(task, groups, x, window, pad, kernel):
     return words, first, group * panels // groups, (group + 1) * panels // groups
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def sums(x, kernel, masked, window, pad, groups, classes, base, factor, out):
+@njit(cache=True, nogil=True)
+def sums(x, kernel, masked, window, pad, groups, classes, base, factor, out, begin, end):
     """out = base + factor * count, float32, (rows, 16 panels).
 
+    Tasks from `begin` to `end`; `groups` is in how many the panels of a block of rows are split.
     `base` is float32, (classes, 16 panels); `classes` the class of each position of an output,
-    which differ near a border if inputs beyond it are 0 among -1 and +1. `groups` is in how many
-    tasks the panels of a block are split.
+    which differ near a border if inputs beyond it are 0 among -1 and +1.
     """
-    rows, channels = out.shape
-    for task in prange(-(-rows // BLOCK) * groups):
-        words, first, panel, last = _block(np.int64(task), groups, x, window, pad, kernel)
+    channels = out.shape[1]
+    for task in range(begin, end):
+        words, first, panel, last = _block(task, groups, x, window, pad, kernel)
         counts = np.empty((BLOCK, PANEL), np.int64)
         for p in range(panel, last):
             _count(words, words.shape[0], kernel[p], masked, counts)
@@ -243,16 +243,16 @@ def sums(x, kernel, masked, window, pad, groups, classes, base, factor, out):
                 place = place + 1 if place + 1 < classes.shape[0] else 0
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def bits(x, kernel, masked, window, pad, groups, classes, limits, flips, out):
+@njit(cache=True, nogil=True)
+def bits(x, kernel, masked, window, pad, groups, classes, limits, flips, out, begin, end):
     """out = (count <= limit) xor flip, uint16, (rows, panels).
 
     `limits` is int64, (classes, 16 panels), with `classes` as for `sums`; `flips` a unit for each
     panel.
     """
-    rows, panels = out.shape
-    for task in prange(-(-rows // BLOCK) * groups):
-        words, first, panel, last = _block(np.int64(task), groups, x, window, pad, kernel)
+    panels = out.shape[1]
+    for task in range(begin, end):
+        words, first, panel, last = _block(task, groups, x, window, pad, kernel)
         counts = np.empty((BLOCK, PANEL), np.int64)
         for p in range(panel, last):
             _count(words, words.shape[0], kernel[p], masked, counts)

@@ -1,22 +1,22 @@
-"""Loops over units, each the bits of 16 channels."""
+"""Loops over units, each the bits of 16 channels; `first` and `last` are rows of the output."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from keras_htaf.packed.kernels.counting import PANEL, at_least
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def step(x, limits, flips, out):
+@njit(cache=True, nogil=True)
+def step(x, limits, flips, out, first, last):
     """out = (x >= limit) xor flip, uint16, (rows, units), for float32 x of (rows, channels).
 
     `limits` are float32, (16 units,), above every number behind the last channel.
     """
-    rows, channels = x.shape
+    channels = x.shape[1]
     whole = channels // PANEL
-    for row in prange(rows):
+    for row in range(first, last):
         start = x.ctypes.data + row * channels * 4
         for u in range(whole):
             at = u * PANEL * 4
@@ -28,16 +28,16 @@ def step(x, limits, flips, out):
             out[row, whole] = np.uint16(unit) ^ flips[whole]
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def any_of(x, window, before, after, out):
+@njit(cache=True, nogil=True)
+def any_of(x, window, before, after, out, first, last):
     """out = (OR over a window of (x xor before)) xor after; x is (n, height, width, units).
 
     `window` as for `counting._gather`, without what lies beyond the border.
     """
     kh, kw, sh, sw, dh, dw, top, left, oh, ow = window
-    n, height, width, units = x.shape
-    for row in prange(n * oh):
-        image, y = divmod(np.int64(row), oh)
+    _, height, width, units = x.shape
+    for row in range(first, last):
+        image, y = divmod(row, oh)
         for z in range(ow):
             for u in range(units):
                 unit = np.uint16(0)
@@ -50,8 +50,8 @@ def any_of(x, window, before, after, out):
                 out[image, y, z, u] = unit ^ after[u]
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def each_channel(x, kernel, masked, window, pad, classes, base, factor, out):
+@njit(cache=True, nogil=True)
+def each_channel(x, kernel, masked, window, pad, classes, base, factor, out, first, last):
     """out = base + factor * count of each channel by itself, float32, (rows, channels, multiplier).
 
     `x` is (n, height, width, units), `kernel` uint16, (multiplier, kh * kw, units); the rest as for
@@ -59,9 +59,8 @@ def each_channel(x, kernel, masked, window, pad, classes, base, factor, out):
     """
     kh, kw, sh, sw, dh, dw, top, left, oh, ow = window
     _, height, width, units = x.shape
-    rows, channels, multiplier = out.shape
-    for r in prange(rows):
-        row = np.int64(r)
+    _, channels, multiplier = out.shape
+    for row in range(first, last):
         image, place = divmod(row, oh * ow)
         i0, j0 = place // ow * sh - top, place % ow * sw - left
         kind = classes[place % classes.shape[0]]

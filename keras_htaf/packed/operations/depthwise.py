@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_htaf.packed import threads
 from keras_htaf.packed.bits import from_bytes, from_units, to_units, units_of
 from keras_htaf.packed.graph import CODINGS, Operation, Spec
 from keras_htaf.packed.operations import window as w
 from keras_htaf.packed.operations.product import count_of, pad_bit, values
+
+_TAP = 8e-9
+"""Seconds for a place of a window in 16 channels, roughly."""
 
 
 class Depthwise:
@@ -58,11 +62,13 @@ class Depthwise:
         base, factor = count.base.astype(np.float32), np.float32(count.factor)
         shape = w.output_shape(spec, window, channels * multiplier)
 
+        seconds = kernel.size * _TAP
+
         def sums(x):
             x = x.reshape(-1, height, width, units_of(spec.runs))
             out = np.empty((len(x) * window.oh * window.ow, channels, multiplier), np.float32)
-            masked = count.masked
-            units.each_channel(x, kernel, masked, window, border, classes, base, factor, out)
+            given = x, kernel, count.masked, window, border, classes, base, factor, out
+            threads.divide(len(out), seconds, lambda *part: units.each_channel(*given, *part))
             return out.reshape(-1, *shape)
 
         return sums

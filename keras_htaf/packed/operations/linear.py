@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_htaf.packed import threads
 from keras_htaf.packed.bits import from_bytes
 from keras_htaf.packed.graph import CODINGS, Operation, Spec
 from keras_htaf.packed.operations import window as w
@@ -11,6 +12,8 @@ from keras_htaf.packed.operations.product import values
 
 _SEEN = 2**20
 """Numbers in the windows that are laid out at once."""
+_COPY = 5e-10
+"""Seconds for one of them, roughly."""
 
 
 class Linear:
@@ -71,17 +74,26 @@ class Linear:
             any(operation.attributes["padding"])
         )
 
+        places = window.oh * window.ow
+        seconds = places * len(flat) * (_COPY + filters * threads.MULTIPLY)
+
+        def windows(x):
+            x = _bordered(x.reshape(-1, *w.image_of(spec)), window, pad_value)
+            out = np.empty((len(x), places * filters), np.float32)
+
+            def some(first, last):
+                for i in range(first, last, at_once):
+                    j = min(i + at_once, last)
+                    seen = _windows(x[i:j], window).reshape(-1, len(flat))
+                    np.matmul(seen, flat, out=out[i:j].reshape(-1, filters))
+
+            with threads.blas_on_one_thread():
+                threads.divide(len(x), seconds, some)
+            return out
+
         def sums(x):
-            if of_pixels:
-                out = x.reshape(-1, len(flat)) @ flat
-            else:
-                x = _bordered(x.reshape(-1, *w.image_of(spec)), window, pad_value)
-                out = np.empty((len(x) * window.oh * window.ow, filters), np.float32)
-                rows = at_once * window.oh * window.ow
-                for i in range(-(-len(x) // at_once)):
-                    some = _windows(x[i * at_once : (i + 1) * at_once], window)
-                    some = some.reshape(-1, len(flat))
-                    np.matmul(some, flat, out=out[i * rows : (i + 1) * rows])
+            out = threads.product(x.reshape(-1, len(flat)), flat) if of_pixels else windows(x)
+            out = out.reshape(-1, filters)
             if bias is not None:
                 out += bias
             return out.reshape(-1, *shape)

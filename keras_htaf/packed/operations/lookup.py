@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_htaf.packed import threads
 from keras_htaf.packed.bits import UNIT, from_units, units_of
 from keras_htaf.packed.graph import Operation, Spec
 from keras_htaf.packed.operations.product import values
@@ -50,7 +51,7 @@ class Lookup:
         def sums(x):
             rows = x.reshape(-1, x.shape[-1])
             if len(rows) > FEW:
-                out = unpack(x).reshape(len(rows), -1) @ kernel
+                out = threads.product(unpack(x).reshape(len(rows), -1), kernel)
                 out += bias
             else:
                 out = np.empty((len(rows), kernel.shape[1]), np.float32)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_htaf.packed import threads
 from keras_htaf.packed.bits import from_bytes, from_units, to_units, units_of
 from keras_htaf.packed.graph import Operation, Spec
 from keras_htaf.packed.operations import window as w
+
+_TAP = 5e-10
+"""Seconds for a place of a window in 16 channels, roughly."""
 
 
 class Pool:
@@ -63,7 +67,11 @@ class Pool:
         def any_of(x):
             x = x.reshape(-1, *w.image_of(spec)[:2], count)
             out = np.empty((len(x), window.oh, window.ow, count), np.uint16)
-            units.any_of(x, window, flips, flips, out)
+            threads.divide(
+                len(x) * window.oh,
+                window.ow * window.kh * window.kw * count * _TAP,
+                lambda *part: units.any_of(x, window, flips, flips, out, *part),
+            )
             return out.reshape(-1, *shape[:-1], count)
 
         return any_of

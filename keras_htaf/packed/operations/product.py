@@ -6,12 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_htaf.packed import threads
 from keras_htaf.packed.bits import UNIT, from_bytes, from_units, to_units, units_of
 from keras_htaf.packed.graph import CODINGS, Operation, Spec
 from keras_htaf.packed.operations import window as w
 
 ALWAYS, NEVER = -(2**31), 2**31 - 1
 """Thresholds that every sum reaches, and none."""
+
+_COUNT, _GATHER = 1.3e-9, 4e-9
+"""Seconds for a word and a panel, and to gather a word, roughly."""
 
 
 class Count(NamedTuple):
@@ -128,11 +132,14 @@ class Product:
         panels, positions = len(kernel), window.oh * window.ow
         shape = w.output_shape(spec, window, filters)
 
-        def arguments(x):
+        def run(loop, x, *rest):
             blocks = -(-len(x) * positions // counting.BLOCK)
-            groups = min(panels, -(-_threads() // blocks))
+            groups = min(panels, -(-threads.get_num_threads() // blocks))
             x = x.reshape(len(x), height, width * units)
-            return x, kernel, count.masked, window, border, groups, classes
+            given = (x, kernel, count.masked, window, border, groups, classes, *rest)
+            words = min(counting.BLOCK, len(x) * positions) * kernel.shape[1]
+            seconds = words * (_GATHER + panels * _COUNT / groups)
+            threads.divide(blocks * groups, seconds, lambda *part: loop(*given, *part))
 
         if "coding" not in operation.attributes:
             base = _padded(count.base, panels, 0).astype(np.float32)
@@ -140,7 +147,7 @@ class Product:
 
             def sums(x):
                 out = np.empty((len(x) * positions, panels * UNIT), np.float32)
-                counting.sums(*arguments(x), base, factor, out)
+                run(counting.sums, x, base, factor, out)
                 return np.ascontiguousarray(out[:, :filters]).reshape(-1, *shape)
 
             return sums
@@ -151,16 +158,10 @@ class Product:
 
         def bits(x):
             out = np.empty((len(x) * positions, panels), np.uint16)
-            counting.bits(*arguments(x), limits, flips, out)
+            run(counting.bits, x, limits, flips, out)
             return out.reshape(-1, *shape[:-1], panels)
 
         return bits
-
-
-def _threads() -> int:
-    import numba
-
-    return numba.get_num_threads()
 
 
 def _codes(operation: Operation, spec: Spec) -> np.ndarray:
