@@ -117,6 +117,19 @@ def test_markup_in_names_is_text(page):
     assert page.evaluate("window.hacked === undefined")
 
 
+@pytest.mark.parametrize("fragment", ["%", "%E0%A4%A", "main", "bit-99", "image-", "nothing"])
+def test_any_fragment_opens_a_page(browser, file, fragment):
+    page = browser.new_page()
+    said = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(f"{file.as_uri()}#{fragment}")
+    page.wait_for_selector("html[data-ready]", state="attached", timeout=5000)
+    assert page.locator(".view:visible").count() == 1
+    assert page.locator("#view-overview").is_visible()
+    page.close()
+    assert not said
+
+
 def eventually(holds):
     # Playwright's own waiting evaluates a string in the page, which the page forbids.
     end = time.monotonic() + 10

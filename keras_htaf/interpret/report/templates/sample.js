@@ -25,7 +25,7 @@ function waterfall(code, y, k, needed) {
     step("the average image", 0, base, reach, null, "sum"),
     shown.map((j, i) => step(bitLink(j), heights[i], heights[i + 1], reach,
       [h("span", { class: `tag state ${code[j] ? "good" : ""}` }, code[j] ? "on" : "off"), needed.has(j) ? h("span", { class: "tag need", title: "One of the bits that are enough for the decision" }, "needed") : null])),
-    rest.length ? step(`${rest.length} other bits`, total - sum, total, reach, null) : null,
+    rest.length ? step(count(rest.length, "other bit"), total - sum, total, reach, null) : null,
     step(`lead of ${className(y)}`, 0, total, reach, null, "sum"));
 }
 

@@ -32,7 +32,7 @@ function errorIndex() {
   const mended = data.errors.reduce((a, group) => a + group.mended, 0);
   const list = h("div", { class: "error-groups" }, data.errors.slice(0, 12).map(errorGroup));
   const rest = data.errors.slice(12);
-  const more = rest.length ? h("button", { type: "button", class: "quiet", onclick: () => { list.append(...rest.map(errorGroup)); more.remove(); } }, `${rest.length} more bits`) : null;
+  const more = rest.length ? h("button", { type: "button", class: "quiet", onclick: () => { list.append(...rest.map(errorGroup)); more.remove(); } }, count(rest.length, "more bit")) : null;
   put(view("errors"),
     h("h1", {}, "Errors, by responsible bit"),
     h("p", { class: "lead" }, all ? `${count(all, "decision")} of ${N.toLocaleString("en")} ${all === 1 ? "is" : "are"} wrong; ${mended.toLocaleString("en")} of them would be right if the bit that is most responsible were the other way round.` : "There are none among the analysed images."),
