@@ -20,10 +20,8 @@ _GAP = 0.003
 def text(analysis: ConceptAnalysis) -> str:
     """Verdict, numbers and warnings."""
     found = warnings(analysis)
-    bullets = [textwrap.fill(w, _LINE, initial_indent="- ", subsequent_indent="  ") for w in found]
-    return "\n".join(
-        [textwrap.fill(verdict(analysis), _LINE), "", *numbers(analysis), "", *bullets]
-    )
+    bullets = [_filled(w, initial_indent="- ", subsequent_indent="  ") for w in found]
+    return "\n".join([_filled(verdict(analysis)), "", *numbers(analysis), "", *bullets])
 
 
 def verdict(analysis: ConceptAnalysis) -> str:
@@ -115,6 +113,12 @@ def warnings(analysis: ConceptAnalysis) -> list[str]:
         "or people confirm it. Exact bits limit what leaks past the concepts but do not end it."
     )
     return found
+
+
+def _filled(words: str, **indents: str) -> str:
+    """Words in lines, no percentage parted from its sign."""
+    whole = words.replace(" %", "\u00a0%")
+    return textwrap.fill(whole, _LINE, **indents).replace("\u00a0", " ")
 
 
 def _percent(share) -> str:

@@ -131,6 +131,7 @@ def test_summary(analysis):
     assert "6 bits and a linear head decide" in text
     assert "a guess, until" in text
     assert max(map(len, text.splitlines())) <= 100
+    assert not any(line.strip().startswith("%") for line in text.splitlines())
     one = ConceptAnalysis(Codes([[0], [0]], [[1.0, 0.0]], [0, 0.5], labels=[0, 1])).summary()
     assert "1 bit and a linear head" in one
     assert "1 bit is never on and says nothing: 'bit 0'." in one

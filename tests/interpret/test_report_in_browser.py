@@ -19,6 +19,7 @@ FLAGS = [
 ]
 
 SAMPLES = "JSON.parse(document.getElementById('data').textContent).samples.map(s => s.id)"
+BARS_FIT = "[...document.querySelectorAll('.columns')].every(e => e.scrollWidth <= e.clientWidth)"
 LOGITS = "[...document.querySelectorAll('.logits li')].map(e => [e.dataset.class, e.dataset.logit])"
 
 # The page is the same on all backends.
@@ -138,6 +139,16 @@ def eventually(holds):
         time.sleep(0.02)
 
 
+def test_errors_are_told_in_words(page, analysis):
+    page.open_at("errors")
+    groups = analysis.errors.groups()
+    words = page.locator("#view-errors .error-group p").all_inner_texts()
+    assert len(words) == len(groups)
+    for said, group in zip(words, groups, strict=True):
+        if group["bit"] is not None and group["errors"] == 1:
+            assert said.endswith("alone mends it." if group["mended"] else "does not mend it.")
+
+
 def test_it_works_by_keyboard(page, analysis):
     def focused(what="textContent"):
         return page.evaluate(f"document.activeElement.{what}")
@@ -179,4 +190,6 @@ def test_it_fits_a_phone(browser, file):
         page.goto(f"{file.as_uri()}#{view}")
         page.wait_for_selector("html[data-ready]", state="attached")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, view
+        # Of a chart of bars all is seen: the highest is often the last.
+        assert page.evaluate(BARS_FIT), view
     page.close()
