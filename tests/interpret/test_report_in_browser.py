@@ -43,6 +43,13 @@ def file(analysis, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def with_charts(analysis, tmp_path_factory):
+    path = tmp_path_factory.mktemp("charts") / "report.html"
+    history = {"smooth_accuracy": [0.5, 0.7], "hard_accuracy": [0.4, 0.7]}
+    return analysis.report(path, samples=1, gallery=1, maps="none", history=history)
+
+
+@pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as tool:
         browser = tool.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
@@ -184,7 +191,7 @@ def test_it_works_by_keyboard(page, analysis):
     assert usage == sorted(np.round(100 * analysis.codes.usage, 1), reverse=True)
 
 
-def test_it_fits_a_phone(browser, file):
+def test_it_fits_a_phone(browser, file, with_charts):
     page = browser.new_page(viewport={"width": 360, "height": 700}, color_scheme="dark")
     for view in ("overview", "bits", "bit-2", "class-1", "samples", "health", "about"):
         page.goto(f"{file.as_uri()}#{view}")
@@ -192,4 +199,8 @@ def test_it_fits_a_phone(browser, file):
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, view
         # Of a chart of bars all is seen: the highest is often the last.
         assert page.evaluate(BARS_FIT), view
+    page.goto(f"{with_charts.as_uri()}#overview")
+    legend = page.locator("#view-overview .legend").all_inner_texts()
+    assert "■ exact bits" in legend[-1]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.close()
