@@ -81,8 +81,7 @@ class Loss:
 def fit_dense(loss: Loss, start=None, mask: np.ndarray | None = None, iterations: int = 1000):
     """Weights and bias of the smallest loss; where the mask is False the weights are 0.
 
-    Warns:
-        UserWarning: If that many iterations were not enough; so do the other two.
+    Warns if that many iterations are not enough, as the other two do.
     """
     mask = np.ones(loss.shape, bool) if mask is None else mask
     weights, bias = start or (np.zeros(loss.shape), loss.prior)

@@ -70,7 +70,8 @@ def sparse_heads(
 
     Bits that are on for all or none of the samples say nothing and get the weight 0. All minimise
     one loss with scipy's L-BFGS-B (as fast as scikit-learn's saga on 40,000 samples of 256 bits,
-    and it can hold chosen weights at zero) until it gains less than a millionth in a step.
+    and it can hold chosen weights at zero) until a step gains less than a millionth; a fit that
+    does not get there warns.
 
     Args:
         codes: Samples to fit on, with labels.
@@ -86,8 +87,6 @@ def sparse_heads(
     Raises:
         ValueError: If labels are missing or of one class only, no bit varies, a NEC is no positive
             integer, or arrays do not fit together.
-    Warns:
-        UserWarning: If a fit was stopped before it had converged.
         ImportError: If scipy is missing.
 
     Example:
