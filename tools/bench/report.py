@@ -51,7 +51,8 @@ def analysed(data: datasets.Dataset, images: int, bits: int, epochs: int = 0) ->
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(3e-3), loss)
         anneal = callbacks.AnnealSharpness(2.0, 16.0)
-        model.fit(data.train.batches(64, shuffle=True), epochs=epochs, callbacks=[anneal])
+        batches = data.train.batches(64, shuffle=True)
+        model.fit(batches, epochs=epochs, verbose=2, callbacks=[anneal])
     else:
         norm = model.get_layer("concept_norm")
         gamma, beta, mean, variance = norm.get_weights()
