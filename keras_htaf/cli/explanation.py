@@ -12,6 +12,7 @@ from keras_htaf import load_model
 from keras_htaf.cli.evaluation import data_of
 from keras_htaf.files import check_writable
 from keras_htaf.interpret import ConceptAnalysis, analyze
+from keras_htaf.interpret.packages import REPORT, needs
 
 NAMES = "names.json"
 _MOST_TRAINING_IMAGES = 20_000
@@ -51,6 +52,7 @@ def explain_file(
         raise ValueError(f"Received --out {str(out)!r}. Expected the name of an .html file.")
     for folder in filter(None, (out.parent, tables)):
         check_writable(folder)
+    needs(REPORT if tables is None else f"{REPORT} matplotlib", "The report")
     model = load_model(model_file)
     data, dataset, prepare = data_of(model_file, model, data, data_dir, normalize)
     beside = model_file.parent / NAMES
@@ -68,13 +70,16 @@ def explain_file(
     console.print(analysis.summary(), soft_wrap=True, markup=False, highlight=False)
 
     pixels = dataset.test.images(np.arange(len(x)))
-    heads = analysis.sparse_heads(train) if sparse else False
+    try:
+        heads = analysis.sparse_heads(train) if sparse else False
+    except ValueError:
+        heads = True  # the report says why there are none
     title = f"What the bits of {model_file.absolute().parent.name} mean, on {data}"
     shown = {"title": title, "train": train, "pixels": pixels, "samples": pages, "sparse": heads}
     analysis.report(out, history=_history(model_file), **shown)
     console.print(f"\nwrote {out}", soft_wrap=True, markup=False)
     if tables is not None:
-        analysis.export(tables, pixels=pixels, heads=heads or None)
+        analysis.export(tables, pixels=pixels, heads=None if isinstance(heads, bool) else heads)
         console.print(f"wrote tables and pictures into {tables}", soft_wrap=True, markup=False)
     return analysis
 

@@ -4,6 +4,7 @@ analysis.py       `analyze`, the face of the rest
 codes.py          the bits of a data set and the linear head that reads them
 collection.py     a model, run over images once
 results.py        what all results can do
+packages.py       optional packages, missed in words that help
 summary.py        an analysis as a few lines
 
 health.py         whether each bit carries something of its own

@@ -14,7 +14,7 @@ import numpy as np
 from keras_htaf.interpret.certified import Certified, certify
 from keras_htaf.interpret.classes import ClassView, class_view
 from keras_htaf.interpret.code import CodeQuality, code_quality
-from keras_htaf.interpret.codes import Codes, check_positive, names_of
+from keras_htaf.interpret.codes import Codes, check_positive, check_same_head, names_of
 from keras_htaf.interpret.collection import Collector
 from keras_htaf.interpret.editing import edit_concepts
 from keras_htaf.interpret.errors import Errors, errors
@@ -268,13 +268,14 @@ class ConceptAnalysis:
         `train` as in `rules`, with attributes too."""
         if self.attributes is None or (train is not None and train.attributes is None):
             raise ValueError("No attributes are known. Give them: analyze(..., attributes=...).")
+        fit, held_out, _ = self._parts(train)
         if train is None:
-            fit, held_out = (
-                (self.codes.rows(half), self.attributes[half]) for half in self._halves()
-            )
+            known, others = (self.attributes[half] for half in self._halves())
         else:
-            fit, held_out = (train.codes, train.attributes), (self.codes, self.attributes)
-        return attribute_rules(*fit, self.attribute_names, held_out=held_out, **options)
+            known, others = train.attributes, self.attributes
+        return attribute_rules(
+            fit, known, self.attribute_names, held_out=(held_out, others), **options
+        )
 
     def scorecard(self, train: ConceptAnalysis | None = None, max_points: int = 10) -> Scorecard:
         """The head in small integers; `train` as in `rules`."""
@@ -334,6 +335,7 @@ class ConceptAnalysis:
     def _parts(self, train: ConceptAnalysis | None):
         """Codes to fit on and codes to measure on, and the images of both where they are known."""
         if train is not None:
+            check_same_head(self.codes, train.codes, "train")
             images = None if train.x is None or self.x is None else (train.x, self.x)
             return train.codes, self.codes, images
         first, second = self._halves()

@@ -154,6 +154,17 @@ class Codes:
         return replace(self, **kept)
 
 
+def check_same_head(codes: Codes, others: Codes, name: str) -> None:
+    """A ValueError unless both codes are read by the same head; `name` is that of the others."""
+    same = np.array_equal(codes.weights, others.weights) and np.array_equal(codes.bias, others.bias)
+    if not same:
+        raise ValueError(
+            f"Received {name}, an analysis of {others.num_bits} bits, with another head than that "
+            f"of these {codes.num_bits}. Expected one of the same model with the same weights: the "
+            "bits of another, or of this one before it was trained on, mean something else."
+        )
+
+
 def on_grid(weights, bias) -> tuple[np.ndarray, np.ndarray]:
     """Weights (m, K) and bias (K,) cut towards 0 to multiples of a power of 2.
 

@@ -171,6 +171,12 @@ def _found(model, concepts, head):
             f"Layer {concepts!r} of model {model.name!r} is of type {type(step).__name__}, which "
             f"gives no bits. {advice}"
         )
+    if (mode := getattr(dense, "quantization_mode", None)) is not None:
+        raise ValueError(
+            f"Layer {head!r} of model {model.name!r} was quantized to {mode!r}: it computes in "
+            "integers what an explanation by its weights would not. Expected the head as it was "
+            "before `quantize`."
+        )
     linear = isinstance(dense, keras.layers.Dense) and not isinstance(dense, BinaryLayer)
     activation = getattr(getattr(dense, "activation", None), "__name__", "another")
     # The largest logit stays the largest under a softmax or sigmoid.

@@ -118,7 +118,7 @@ class Explanation(Result):
 def explain(
     codes: Codes,
     sample: int | np.ndarray,
-    label: int | None = None,
+    label: int | str | None = None,
     neighbours: int = 5,
     nodes: int = 2000,
 ) -> Explanation:
@@ -130,7 +130,8 @@ def explain(
     Args:
         codes: The data set that the sample is compared with.
         sample: Its number in the codes, or its bits (m,).
-        label: Its right class; of a number it is known.
+        label: Number or name of its right class. Default: for a number that of the codes, if these
+            have labels; else it is not known.
         neighbours: How many; a sample given by its number is none of its own. Default 5.
         nodes: Of the search for a smallest sufficient set, see `sufficient_set`.
 
@@ -150,13 +151,12 @@ def explain(
     Reference: Lundberg and Lee (2017), "A unified approach to interpreting model predictions",
     section 4, for Shapley values of linear models.
     """
-    index = None
-    if np.ndim(sample) == 0:
-        index = sample_number(codes, sample)
-        bits = codes.bits[index]
-        label = int(codes.labels[index]) if codes.labels is not None else None
-    else:
-        bits = one_sample(codes, sample)
+    index = sample_number(codes, sample) if np.ndim(sample) == 0 else None
+    bits = one_sample(codes, sample) if index is None else codes.bits[index]
+    if label is not None:
+        label = class_number(label, codes.class_names)
+    elif index is not None and codes.labels is not None:
+        label = int(codes.labels[index])
     logits = codes.logits_of(bits)
     return Explanation(
         index=index,

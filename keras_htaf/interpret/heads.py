@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from keras_htaf.interpret.codes import Codes
+from keras_htaf.interpret.packages import needs
 from keras_htaf.interpret.results import Result
 
 _RIDGE = 1e-3
@@ -76,8 +78,11 @@ class Loss:
         return float(loss), gradient, p.sum(axis=0, dtype=np.float64)
 
 
-def fit_dense(loss: Loss, start=None, mask: np.ndarray | None = None, iterations: int = 100):
-    """Weights and bias of the smallest loss; where the mask is False the weights are 0."""
+def fit_dense(loss: Loss, start=None, mask: np.ndarray | None = None, iterations: int = 1000):
+    """Weights and bias of the smallest loss; where the mask is False the weights are 0.
+
+    Warns if that many iterations are not enough, as the other two do.
+    """
     mask = np.ones(loss.shape, bool) if mask is None else mask
     weights, bias = start or (np.zeros(loss.shape), loss.prior)
 
@@ -93,7 +98,7 @@ def fit_dense(loss: Loss, start=None, mask: np.ndarray | None = None, iterations
     return unpacked(_solve(function, np.concatenate([weights[mask], bias]), None, iterations))
 
 
-def fit_lasso(loss: Loss, l1: float, start=None, iterations: int = 50):
+def fit_lasso(loss: Loss, l1: float, start=None, iterations: int = 500):
     """Weights and bias of the smallest loss + l1 * sum |W|.
 
     W is the difference of two arrays of no negative number, at whose bound the solver finds exact
@@ -116,7 +121,7 @@ def fit_lasso(loss: Loss, l1: float, start=None, iterations: int = 50):
     return unpacked(_solve(function, start, bounds, iterations))
 
 
-def fit_scale(loss: Loss, signs: np.ndarray, bias: np.ndarray, iterations: int = 100):
+def fit_scale(loss: Loss, signs: np.ndarray, bias: np.ndarray, iterations: int = 1000):
     """The positive factor of a ternary matrix, and the bias, of the smallest loss."""
 
     def function(v):
@@ -129,7 +134,16 @@ def fit_scale(loss: Loss, signs: np.ndarray, bias: np.ndarray, iterations: int =
 
 
 def _solve(function, start, bounds, iterations):
+    needs("scipy", "Fitting a head")
     from scipy.optimize import minimize
 
     options = {"maxiter": iterations, "ftol": 1e-6, "gtol": 1e-6}
-    return minimize(function, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    found = minimize(function, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    # Status 2, no smaller loss along the line, is the end too: sums over samples are float32.
+    if found.status == 1:
+        warnings.warn(
+            f"A head was not fitted to the end: {found.nit} iterations were not enough, at a loss "
+            f"of {found.fun:.4g}. Its accuracy may be lower than it could be.",
+            stacklevel=3,
+        )
+    return found.x

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_htaf.interpret.packages import needs
+
 Term = tuple[tuple[int, bool], ...]
 """An AND: pairs of a variable's number, ascending, and the value that it must have."""
 
@@ -104,6 +106,7 @@ def _cover(covers: np.ndarray, literals: np.ndarray, seconds: float) -> tuple[np
     if not missing.any():
         return np.flatnonzero(only), True
     rest = np.flatnonzero(~only)
+    needs("scipy", "The shortest rules")
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array
 

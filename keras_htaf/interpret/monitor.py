@@ -155,8 +155,10 @@ def fit_monitor(
     right = np.ones(len(codes), bool) if codes.labels is None else codes.decisions == codes.labels
     patterns = np.full((codes.num_classes, codes.num_bits), -1, np.int8)
     for k in np.unique(codes.decisions[right]):
-        usage = codes.bits[right & (codes.decisions == k)].mean(axis=0)
-        patterns[k] = np.where(usage >= share, 1, np.where(usage <= 1 - share, 0, -1))
+        of_class = codes.bits[right & (codes.decisions == k)]
+        # Not 1 - the share that is on: 1 - 0.9 is not 0.1.
+        on, off = of_class.mean(axis=0), (~of_class).mean(axis=0)
+        patterns[k] = np.where(on >= share, 1, np.where(off >= share, 0, -1))
     if (patterns < 0).all():
         raise ValueError(
             f"No bit has the same value for {share:.1%} of the samples of any class. Give a "

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from keras_htaf.interpret.codes import Codes
+from keras_htaf.interpret.codes import Codes, names_of
 from keras_htaf.interpret.heads import Loss, fit_dense
 from keras_htaf.interpret.minimize import MOST_VARIABLES, Term, all_codes, holds, minimize
+from keras_htaf.interpret.packages import needs
+from keras_htaf.interpret.purity import as_attributes
 from keras_htaf.interpret.results import Result
 
 UNSEEN = ("decided", "free")
@@ -183,7 +186,7 @@ def find_rules(
 def attribute_rules(
     codes: Codes,
     attributes: np.ndarray,
-    names: tuple[str, ...],
+    names: Sequence[str] | None = None,
     *,
     held_out: tuple[Codes, np.ndarray] | None = None,
     **options,
@@ -196,9 +199,9 @@ def attribute_rules(
 
     Args:
         codes: Bits of samples, and the model's head.
-        attributes: bool, `(n, a)`.
-        names: Of the attributes.
-        held_out: Codes and attributes to measure on. Default: the same again.
+        attributes: 0 and 1, `(n, a)`.
+        names: Of the attributes; `None`: "attribute 0", ...
+        held_out: Codes and as many attributes to measure on. Default: the same again.
         options: For `find_rules`; `unseen` is `"free"` unless given, since attributes often exclude
             each other.
 
@@ -206,8 +209,9 @@ def attribute_rules(
         A `RuleSet` whose `names` are the attributes'.
 
     Raises:
-        ValueError: If the model decides for a single class, or an option is out of range.
-        ImportError: If scipy is missing.
+        ValueError: If the model decides for a single class, attributes or names do not fit, or an
+            option is out of range.
+        ImportError: If scipy, or for many attributes scikit-learn, is missing.
 
     Example:
 
@@ -218,13 +222,21 @@ def attribute_rules(
     1: red and large
     (not exact; same decision on 100.0% of samples)
     """
+    attributes = as_attributes(attributes, len(codes))
+    names = names_of("names", names, "attribute ", attributes.shape[1])
+    measured, known = held_out or (codes, attributes)
+    known = as_attributes(known, len(measured))
+    if known.shape[1] != len(names):
+        raise ValueError(
+            f"Received {known.shape[1]} held-out attributes. Expected the same {len(names)} in the "
+            "same order."
+        )
     if len(np.unique(codes.decisions)) < 2:
         raise ValueError("The model decides for one class only. Expected at least two.")
     head = fit_dense(Loss(attributes, codes.decisions, codes.num_classes))
     read = Codes(attributes, *head, class_names=codes.class_names, concept_names=names)
     found = find_rules(read, **{"unseen": "free", **options})
     terms = [(rule.terms, False, rule.minimal) for rule in found.rules]
-    measured, known = held_out or (codes, attributes)
     return _measured(terms, known, measured.decisions, read, found.unseen, found.table)
 
 
@@ -283,6 +295,7 @@ def _minimal(table: TruthTable, k: int, unseen: str, seconds: float):
 
 
 def _tree(bits: np.ndarray, on: np.ndarray, max_leaves: int, seconds: float):
+    needs("sklearn", "Rules on more than 12 bits")
     from sklearn.tree import DecisionTreeClassifier
 
     tree = DecisionTreeClassifier(max_leaf_nodes=max_leaves, random_state=0).fit(bits, on)

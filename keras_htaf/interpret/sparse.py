@@ -27,7 +27,7 @@ class SparseHeads(Result):
         dense: A head with all weights, fitted on the same bits.
         heads: For each kind, one head for each of `necs`.
         necs: Mean number of nonzero weights of a class (for "per class" and "ternary" exactly that
-            of each class), as asked for.
+            of each class): those asked for, as far as there are bits that vary.
         random: Held-out accuracies of "per class" heads, and last of the dense head, on random
             bits; None where none were given.
     """
@@ -68,14 +68,16 @@ def sparse_heads(
       largest NEC down: each time the smallest go and the others are fitted again.
     - "ternary": the signs of those, one factor for all, and a bias.
 
-    All minimise one loss with scipy's L-BFGS-B (as fast as scikit-learn's saga on 40,000 samples
-    of 256 bits, and it can hold chosen weights at zero).
+    Bits that are on for all or none of the samples say nothing and get the weight 0. All minimise
+    one loss with scipy's L-BFGS-B (as fast as scikit-learn's saga on 40,000 samples of 256 bits,
+    and it can hold chosen weights at zero) until a step gains less than a millionth; a fit that
+    does not get there warns.
 
     Args:
         codes: Samples to fit on, with labels.
         held_out: Samples to measure on, with labels.
         necs: Numbers of effective concepts. Default 5, 10, ..., 30; those above the number of
-            bits are left out.
+            bits that vary in `codes` are left out; if that leaves none, it is that number.
         random: Bits of both sets of samples that mean nothing (`random_bits`), `(n, m')` and
             `(n', m')`, to stand beside. Default none.
 
@@ -83,8 +85,8 @@ def sparse_heads(
         `SparseHeads`.
 
     Raises:
-        ValueError: If labels are missing or of one class only, a NEC is no positive integer, or
-            arrays do not fit together.
+        ValueError: If labels are missing or of one class only, no bit varies, a NEC is no positive
+            integer, or arrays do not fit together.
         ImportError: If scipy is missing.
 
     Example:
@@ -98,6 +100,8 @@ def sparse_heads(
     labels, truth = codes.needed("labels"), held_out.needed("labels")
     if len(np.unique(labels)) < 2:
         raise ValueError("Received samples of one class only. Expected at least two.")
+    if not codes.varies.any():
+        raise ValueError("All bits are the same for all samples. Expected one that varies.")
     if not len(necs) or any(int(k) != k or k < 1 for k in necs):
         raise ValueError(f"Received necs={necs!r}. Expected positive integers.")
     if held_out.num_bits != codes.num_bits or held_out.num_classes != codes.num_classes:
@@ -105,13 +109,16 @@ def sparse_heads(
             f"Received held-out codes of {held_out.num_bits} bits and {held_out.num_classes} "
             f"classes. Expected {codes.num_bits} and {codes.num_classes}."
         )
-    necs = tuple(sorted(k for k in {*map(int, necs)} if k <= codes.num_bits)) or (codes.num_bits,)
+    live = int(codes.varies.sum())
+    necs = tuple(sorted(k for k in {*map(int, necs)} if k <= live)) or (live,)
 
-    def measured(kind, fitted, bits=held_out.bits):
-        read = Codes(bits, *fitted, labels=truth)
+    def measured(kind, fitted, bits=held_out.bits, varies=codes.varies):
+        weights = np.zeros((len(varies), codes.num_classes))
+        weights[varies] = fitted[0]
+        read = Codes(bits, weights, fitted[1], labels=truth)
         return Head(kind, read.weights, read.bias, read.accuracy())
 
-    loss = Loss(codes.bits, labels, codes.num_classes)
+    loss = Loss(codes.bits[:, codes.varies], labels, codes.num_classes)
     dense = fit_dense(loss)
     heads = {kind: [] for kind in KINDS}
     path = _path(loss, max(necs))
@@ -132,10 +139,13 @@ def sparse_heads(
                 f"Received random bits of {len(fit_bits)} and {len(test_bits)} samples. Expected "
                 f"{len(codes)} and {len(held_out)}."
             )
-        chance = Loss(fit_bits, labels, codes.num_classes)
+        varies = fit_bits.any(axis=0) & ~fit_bits.all(axis=0)
+        if not varies.any():
+            raise ValueError("All random bits are the same for all samples. Expected others.")
+        chance = Loss(fit_bits[:, varies], labels, codes.num_classes)
         full = fit_dense(chance)
         fitted = [*_per_class(chance, _path(chance, max(necs))[-1], full, necs), full]
-        beside = tuple(measured("random", f, test_bits).accuracy for f in fitted)
+        beside = tuple(measured("random", f, test_bits, varies).accuracy for f in fitted)
     return SparseHeads(
         own=float(np.mean(codes.decide(held_out.bits) == truth)),
         dense=measured("dense", dense),
@@ -177,7 +187,7 @@ def _path(loss: Loss, nec: int) -> list:
     strength = _SHRINK * np.abs(loss(*start)[1]).max()
     found = []
     ridge = loss.ridge
-    # A bit that is always or never on, or the same as another, may never get a weight.
+    # A bit that is the same as another may never get a weight.
     while strength > 1e-7 and (not found or (found[-1][0] != 0).sum(axis=0).min() < nec):
         loss.ridge = _ELASTIC * strength
         start = fit_lasso(loss, strength, start)

@@ -11,6 +11,7 @@ import numpy as np
 from keras_htaf.datasets import augment
 from keras_htaf.interpret.codes import Codes
 from keras_htaf.interpret.correlation import phi
+from keras_htaf.interpret.packages import needs
 from keras_htaf.interpret.results import Result, table
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -139,12 +140,9 @@ def match(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Match:
 
 def assign(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns, one to one, with the largest sum of scores."""
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError as error:
-        raise ImportError(
-            'Matching needs scipy. Install it with: pip install "keras-htaf[interpret]"'
-        ) from error
+    needs("scipy", "Matching")
+    from scipy.optimize import linear_sum_assignment
+
     return linear_sum_assignment(scores, maximize=True)
 
 

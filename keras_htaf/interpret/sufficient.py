@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def sufficient_set(codes: Codes, bits: np.ndarray, nodes: int = 2000) -> Suffici
         A `SufficientSet`.
 
     Raises:
-        ValueError: If `bits` is not one sample's.
+        ValueError: If `bits` is not one sample's, or `nodes` no number from 0.
 
     Example:
 
@@ -58,6 +59,8 @@ def sufficient_set(codes: Codes, bits: np.ndarray, nodes: int = 2000) -> Suffici
     Reference: Marques-Silva et al. (2020), "Explaining naive Bayes and other linear classifiers
     with polynomial time and delay", for two classes.
     """
+    if isinstance(nodes, bool) or not isinstance(nodes, Integral) or nodes < 0:
+        raise ValueError(f"Received nodes={nodes!r}. Expected a whole number from 0.")
     gains, needs = covering(codes, bits)
     gains, needs = gains[needs > 0], needs[needs > 0]
     if not len(needs):

@@ -20,18 +20,16 @@ _GAP = 0.003
 def text(analysis: ConceptAnalysis) -> str:
     """Verdict, numbers and warnings."""
     found = warnings(analysis)
-    bullets = [textwrap.fill(w, _LINE, initial_indent="- ", subsequent_indent="  ") for w in found]
-    return "\n".join(
-        [textwrap.fill(verdict(analysis), _LINE), "", *numbers(analysis), "", *bullets]
-    )
+    bullets = [_filled(w, initial_indent="- ", subsequent_indent="  ") for w in found]
+    return "\n".join([_filled(verdict(analysis)), "", *numbers(analysis), "", *bullets])
 
 
 def verdict(analysis: ConceptAnalysis) -> str:
     """One plain sentence or two."""
     codes, code = analysis.codes, analysis.code
     line = (
-        f"{codes.num_bits} bits and a linear head decide {_percent(code.accuracy)} of "
-        f"{code.samples:,} samples rightly "
+        f"{count(codes.num_bits, 'bit')} and a linear head decide {_percent(code.accuracy)} of "
+        f"{count(code.samples, 'sample')} rightly "
         f"(always the most frequent class: {_percent(code.chance)})"
     )
     if code.smooth_accuracy is None:
@@ -57,8 +55,8 @@ def numbers(analysis: ConceptAnalysis) -> list[str]:
         "with theirs",
         f"ceiling             {_percent(code.ceiling)} for any reader of the codes; majority of "
         f"each code, held out: {_percent(code.held_out)}",
-        f"flips to change     {_count(np.median(radii))} bits in the median, "
-        f"{_count(radii.min())} at least",
+        f"flips to change     {_flips(np.median(radii))} in the median, {_flips(radii.min())} at "
+        "least",
     ]
     if code.completeness is not None:
         lines.append(
@@ -86,7 +84,12 @@ def warnings(analysis: ConceptAnalysis) -> list[str]:
     for which, what in ((bits.dead, "never on"), (bits.always_on, "always on")):
         if which.any():
             names = _some([codes.concept_names[j] for j in np.flatnonzero(which)])
-            found.append(f"{int(which.sum())} bits are {what} and say nothing: {names}.")
+            number = int(which.sum())
+            verbs = ("is", "says") if number == 1 else ("are", "say")
+            found.append(
+                f"{count(number, 'bit')} {verbs[0]} {what} and {verbs[1]} nothing: {names}."
+            )
+    # Where one repeats another, that one repeats it too: there are at least two.
     if copies := int((bits.redundancy >= _REDUNDANT).sum()):
         found.append(
             f"{copies} bits nearly repeat or negate another (|phi| >= {_REDUNDANT}): their "
@@ -94,8 +97,9 @@ def warnings(analysis: ConceptAnalysis) -> list[str]:
         )
     if bits.ambiguous is not None and (unsure := int((bits.ambiguous > _AMBIGUOUS).sum())):
         found.append(
-            f"{unsure} bits lie within a tenth of a standard deviation of their threshold in more "
-            f"than {_percent(_AMBIGUOUS)} of the samples: small changes of the image flip them."
+            f"{count(unsure, 'bit')} {'lies' if unsure == 1 else 'lie'} within a tenth of a "
+            f"standard deviation of the threshold in more than {_percent(_AMBIGUOUS)} of the "
+            f"samples: small changes of the image flip {'it' if unsure == 1 else 'them'}."
         )
     if code.single > _SINGLE:
         found.append(
@@ -111,12 +115,24 @@ def warnings(analysis: ConceptAnalysis) -> list[str]:
     return found
 
 
+def _filled(words: str, **indents: str) -> str:
+    """Words in lines, no percentage parted from its sign."""
+    whole = words.replace(" %", "\u00a0%")
+    return textwrap.fill(whole, _LINE, **indents).replace("\u00a0", " ")
+
+
 def _percent(share) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _count(number) -> str:
-    return f"{number:g}" if np.isfinite(number) else "no number of"
+def count(number: int | float, what: str) -> str:
+    """A number with its noun, "1 bit" or "1,200 bits"."""
+    number = int(number) if number == int(number) else number
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _flips(number) -> str:
+    return count(number, "bit") if np.isfinite(number) else "no number of bits"
 
 
 def _some(names) -> str:

@@ -1,6 +1,7 @@
 """`keras-htaf explain` as a user meets it."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from keras_htaf.cli import runfile
 from keras_htaf.cli.app import app
 from keras_htaf.cli.settings import Settings
 from keras_htaf.datasets import Preprocessing
+from keras_htaf.interpret import collect
 from keras_htaf.interpret.names import write_names
 from keras_htaf.models import icbm, small_cnn
 
@@ -23,14 +25,23 @@ def command(*arguments, code=0):
     return " ".join(result.output.split())
 
 
+def shift_bits(model, by):
+    norm = model.get_layer("concept_norm")
+    gamma, beta, mean, variance = norm.get_weights()
+    norm.set_weights([gamma, beta + by, mean, variance])
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The folder of a run on own data, whose network was not trained."""
+    """The folder of a run on own data, whose network was not trained; its bits vary."""
     folder = tmp_path_factory.mktemp("run")
     rng = np.random.default_rng(0)
     own = folder / "own.npz"
-    np.savez(own, x=rng.integers(0, 256, (90, 8, 8, 1), dtype="uint8"), y=np.arange(90) % 3)
-    icbm(small_cnn((8, 8, 1), width=4, stages=1), 4, 3).save(folder / "model.keras")
+    x, y = rng.integers(0, 256, (90, 8, 8, 1), dtype="uint8"), np.arange(90) % 3
+    np.savez(own, x=x, y=y)
+    model = icbm(small_cnn((8, 8, 1), width=4, stages=1), 4, 3)
+    shift_bits(model, -np.median(collect(model, x / 255).z, axis=0))
+    model.save(folder / "model.keras")
     runfile.write(folder, Settings(data=str(own)), Preprocessing(1 / 255))
     history = {"smooth_accuracy": [0.3, 0.4], "hard_accuracy": [0.3, 0.3]}
     (folder / "metrics.json").write_text(json.dumps({"history": {"icbm": history}}))
@@ -48,6 +59,25 @@ def test_a_run_is_explained(run, tmp_path):
     assert {"bits.csv", "analysis.json", "nec.png"} <= {
         p.name for p in (tmp_path / "tables").iterdir()
     }
+
+
+def test_bits_that_say_nothing_are_reported(run, tmp_path):
+    model = keras.saving.load_model(run / "model.keras")
+    shift_bits(model, -100)
+    model.save(run / "dull.keras")
+    out, tables = tmp_path / "report.html", tmp_path / "tables"
+    options = ("--pages", 1, "--images", 6, "--tables", tables)
+    assert "4 bits are never on" in command(run / "dull.keras", "--out", out, *options)
+    assert "All bits are the same for all samples" in out.read_text(encoding="utf-8")
+    assert (tables / "bits.png").exists()
+
+
+def test_a_missing_package_is_missed_at_once(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_htaf.cli.explanation.analyze", pytest.fail)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    out = tmp_path / "report.html"
+    text = command(run, "--out", out, "--tables", tmp_path / "tables", code=2)
+    assert "this needs matplotlib" in text
 
 
 def test_names_beside_the_model_are_read(run, tmp_path):

@@ -58,6 +58,22 @@ def test_fitted_on_training_images():
         ConceptAnalysis(test.codes.rows([0])).scorecard()
 
 
+@pytest.mark.parametrize("weights", [np.eye(3)[:, ::-1], np.ones((4, 3))])
+def test_another_model_is_no_training_part(weights, tmp_path):
+    labels = np.arange(60) % 3
+    bits = np.eye(3, dtype=bool)[labels]
+    known = {"attributes": bits, "attribute_names": list("abc")}
+    analysis = ConceptAnalysis(Codes(bits, np.eye(3), np.zeros(3), labels), **known)
+    others = np.ones((60, len(weights)), bool)
+    train = ConceptAnalysis(Codes(others, weights, np.zeros(3), labels), **known)
+    for method in ("rules", "scorecard", "sparse_heads", "monitor", "attribute_rules"):
+        with pytest.raises(ValueError, match="another head than that of these 3"):
+            getattr(analysis, method)(train)
+    with pytest.raises(ValueError, match="same model with the same weights"):
+        analysis.report(tmp_path / "report.html", train=train)
+    assert not list(tmp_path.iterdir())
+
+
 def test_decisions_as_rules_on_attributes():
     known = RANDOM.random((300, 3)) < 0.5
     read = Codes(known[:, :2], [[0, 2.0], [0, 2.0]], [3.0, 0], known.all(axis=1))

@@ -131,6 +131,11 @@ def test_summary(analysis):
     assert "6 bits and a linear head decide" in text
     assert "a guess, until" in text
     assert max(map(len, text.splitlines())) <= 100
+    assert not any(line.strip().startswith("%") for line in text.splitlines())
+    one = ConceptAnalysis(Codes([[0], [0]], [[1.0, 0.0]], [0, 0.5], labels=[0, 1])).summary()
+    assert "1 bit and a linear head" in one
+    assert "1 bit is never on and says nothing: 'bit 0'." in one
+    assert "1 bit in the median, 1 bit at least" in one
     bits = np.ones((4, 3)), np.eye(3)[:, :2], np.zeros(2)
     dull = ConceptAnalysis(Codes(*bits, labels=np.zeros(4))).summary()
     for words in ("3 bits are always on", "All samples are of class '0'", "no better than always"):
@@ -192,6 +197,14 @@ def test_models_without_bits():
     apart = keras.Sequential([keras.Input((5,)), *between, keras.layers.Dense(3, name="head")])
     with pytest.raises(ValueError, match="does not read what its concept layer gives"):
         collect(apart, X)
+
+
+def test_quantized_heads_are_refused():
+    """Their kernels are integers, without the scale."""
+    model = small()
+    model.get_layer("head").quantize("int8")
+    with pytest.raises(ValueError, match=r"'head' .* was quantized to 'int8'"):
+        collect(model, X)
 
 
 class Own(keras.Model):

@@ -173,6 +173,26 @@ def test_explanation_reads_well():
     assert "Forced by no bit (0; fewest that do)" in str(constant)
 
 
+def test_labels_of_an_explanation():
+    head = np.eye(2), np.zeros(2)
+    known = Codes(np.eye(2), *head, labels=[1, 1], class_names=["cat", "dog"])
+    unknown = Codes(np.eye(2), *head, class_names=["cat", "dog"])
+    assert explain(unknown, 0).label is None
+    assert explain(unknown, 0, label=1).label == 1
+    assert explain(unknown, unknown.bits[0], label="dog").label == 1
+    assert explain(known, 0).label == 1
+    assert explain(known, 0, label="cat").label == 0
+    for wrong in (99, -1, "horse", 0.5, True):
+        with pytest.raises(ValueError, match="Received class"):
+            explain(unknown, 0, label=wrong)
+
+
+@pytest.mark.parametrize("nodes", [-1, 0.5, True, None])
+def test_no_such_number_of_nodes(nodes):
+    with pytest.raises(ValueError, match="Received nodes"):
+        explain(large(0), 0, nodes=nodes)
+
+
 def test_absent_bits():
     codes = Codes([[1, 0, 0], [1, 1, 1]], [[0.0, 1.0], [3.0, 0.0], [0.0, 1.0]], [0.0, 0.0])
     found = explain(codes, 0)

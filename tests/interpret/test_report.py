@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_names_are_escaped(html):
 def test_it_says_what_it_cannot_tell(html):
     assert "Implicit concepts are not human concepts." in html
     assert "Hard bits limit leakage but do not end it" in html
-    assert "1 bits are never on" in html
+    assert "1 bit is never on and says nothing" in html
 
 
 def test_the_page_has_the_same_numbers(html, analysis):
@@ -122,6 +123,7 @@ def test_what_cannot_be_had_is_said(tmp_path):
     [
         ({"maps": "guess"}, "Expected one of"),
         ({"history": {"loss": [1.0]}}, "DiscretizationGap"),
+        ({"gallery": -1}, "gallery=-1"),
         ({"pixels": X[:5]}, "5 images to show for 60"),
         ({"samples": 0}, "positive integer"),
         ({"samples": [60]}, "from 0 to 59"),
@@ -199,6 +201,42 @@ def test_large_maps_are_shrunk_to_means():
     small = _shrunk(maps)
     assert small.shape == (1, 14, 14, 2)
     np.testing.assert_allclose(small[0, 0, 0], maps[0, :2, :1].mean(axis=(0, 1)))
+
+
+@pytest.mark.parametrize("missing", ["jinja2", "PIL", "scipy", "sklearn"])
+def test_a_missing_package_is_missed_at_once(analysis, tmp_path, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr("keras_htaf.interpret.report.page.payload", pytest.fail)
+    with pytest.raises(ImportError, match=r"keras-htaf\[interpret\]"):
+        analysis.report(tmp_path / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("smooth", "exact", "message"),
+    [
+        ([0.5], [0.5, 0.6], "1 accuracies with smooth and 2 with exact"),
+        ([np.nan, np.nan], [0.5, 0.6], "'smooth_accuracy' is .* finite"),
+        ([0.5, 0.6], [], "'hard_accuracy' is"),
+        ([0.5, 0.6], 0.5, "'hard_accuracy' is 0.5"),
+        ([0.5, 0.6], ["a", "b"], "'hard_accuracy' is"),
+        ([50, 60], [0.5, 0.6], "from 0 to 1"),
+    ],
+)
+def test_histories_that_are_none(smooth, exact, message):
+    with pytest.raises(ValueError, match=message):
+        gap_chart({"smooth_accuracy": smooth, "hard_accuracy": exact})
+    with pytest.raises(ValueError, match="DiscretizationGap"):
+        gap_chart([smooth, exact])
+
+
+def test_histories_with_gaps():
+    chart = gap_chart({"smooth_accuracy": [np.nan, 0.5, 0.6], "hard_accuracy": [0.4, 0.5, np.nan]})
+    assert [len(line.points) for line in chart.lines] == [2, 2]
+    assert chart.rows[0] == ("1", "-", "40.00 %")
+    early = {"smooth_accuracy": [0.5, np.nan, np.nan], "hard_accuracy": [0.4, np.nan, np.nan]}
+    assert [len(line.points) for line in gap_chart(early).lines] == [1, 1]
+    some = {"loss": [3, 2, 1], "smooth_accuracy": [0.5], "hard_accuracy": [0.5]}
+    assert gap_chart(some).x_name == "measurement"
 
 
 def test_charts():

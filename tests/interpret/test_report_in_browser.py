@@ -19,6 +19,7 @@ FLAGS = [
 ]
 
 SAMPLES = "JSON.parse(document.getElementById('data').textContent).samples.map(s => s.id)"
+BARS_FIT = "[...document.querySelectorAll('.columns')].every(e => e.scrollWidth <= e.clientWidth)"
 LOGITS = "[...document.querySelectorAll('.logits li')].map(e => [e.dataset.class, e.dataset.logit])"
 
 # The page is the same on all backends.
@@ -39,6 +40,13 @@ def file(analysis, tmp_path_factory):
     title = "<script>window.hacked=1</script>"
     analysis.report(path, samples=6, gallery=3, sparse=False, title=title)
     return path
+
+
+@pytest.fixture(scope="module")
+def with_charts(analysis, tmp_path_factory):
+    path = tmp_path_factory.mktemp("charts") / "report.html"
+    history = {"smooth_accuracy": [0.5, 0.7], "hard_accuracy": [0.4, 0.7]}
+    return analysis.report(path, samples=1, gallery=1, maps="none", history=history)
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +125,35 @@ def test_markup_in_names_is_text(page):
     assert page.evaluate("window.hacked === undefined")
 
 
+@pytest.mark.parametrize("fragment", ["%", "%E0%A4%A", "main", "bit-99", "image-", "nothing"])
+def test_any_fragment_opens_a_page(browser, file, fragment):
+    page = browser.new_page()
+    said = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(f"{file.as_uri()}#{fragment}")
+    page.wait_for_selector("html[data-ready]", state="attached", timeout=5000)
+    assert page.locator(".view:visible").count() == 1
+    assert page.locator("#view-overview").is_visible()
+    page.close()
+    assert not said
+
+
 def eventually(holds):
     # Playwright's own waiting evaluates a string in the page, which the page forbids.
     end = time.monotonic() + 10
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_errors_are_told_in_words(page, analysis):
+    page.open_at("errors")
+    groups = analysis.errors.groups()
+    words = page.locator("#view-errors .error-group p").all_inner_texts()
+    assert len(words) == len(groups)
+    for said, group in zip(words, groups, strict=True):
+        if group["bit"] is not None and group["errors"] == 1:
+            assert said.endswith("alone mends it." if group["mended"] else "does not mend it.")
 
 
 def test_it_works_by_keyboard(page, analysis):
@@ -160,10 +191,16 @@ def test_it_works_by_keyboard(page, analysis):
     assert usage == sorted(np.round(100 * analysis.codes.usage, 1), reverse=True)
 
 
-def test_it_fits_a_phone(browser, file):
+def test_it_fits_a_phone(browser, file, with_charts):
     page = browser.new_page(viewport={"width": 360, "height": 700}, color_scheme="dark")
     for view in ("overview", "bits", "bit-2", "class-1", "samples", "health", "about"):
         page.goto(f"{file.as_uri()}#{view}")
         page.wait_for_selector("html[data-ready]", state="attached")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, view
+        # Of a chart of bars all is seen: the highest is often the last.
+        assert page.evaluate(BARS_FIT), view
+    page.goto(f"{with_charts.as_uri()}#overview")
+    legend = page.locator("#view-overview .legend").all_inner_texts()
+    assert "■ exact bits" in legend[-1]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.close()

@@ -128,6 +128,15 @@ def test_classes_without_pattern(known):
     assert np.isfinite(monitor.score(codes.bits)).all()
 
 
+@pytest.mark.parametrize("share", [0.6, 0.7, 0.8, 0.9, 0.98])
+def test_a_bit_and_its_opposite_are_treated_alike(share):
+    """On for exactly the share of a class, or off for it; and on one sample fewer."""
+    on = np.arange(100) < round(100 * share)
+    bits = np.stack([on, ~on, on & (np.arange(100) > 0), ~on | (np.arange(100) == 0)], axis=1)
+    codes = Codes(bits, np.zeros((4, 2)), [1, 0])
+    assert fit_monitor(codes, codes, share=share).patterns[0].tolist() == [1, 0, -1, -1]
+
+
 def test_auroc_of_equal_and_separate_scores():
     assert auroc(np.ones(3), np.ones(5)) == 0.5
     assert auroc(np.zeros(3), np.ones(5)) == 1

@@ -135,6 +135,21 @@ def test_rules_on_attributes_are_held_against_the_model():
         attribute_rules(Codes(bits, [[0.0, 0.0]], [0.5, 0.0]), attributes, ("a", "b", "c"))
 
 
+def test_attributes_are_checked():
+    codes = Codes([[0], [1], [1]], [[0.0, 1.0]], [0.5, 0.0])
+    good = np.array([[0, 1], [1, 0], [1, 1]])
+    assert attribute_rules(codes, good).names == ("attribute 0", "attribute 1")
+    for attributes, names, held_out, message in (
+        (good[:2], None, None, "one row for each sample"),
+        (0.5 * good, None, None, "other than 0 and 1"),
+        (good, ["a"], None, "Expected 2 names"),
+        (good, None, (codes, good[:2]), "one row for each sample"),
+        (good, None, (codes, good[:, :1]), "1 held-out attributes. Expected the same 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            attribute_rules(codes, attributes, names, held_out=held_out)
+
+
 def test_truth_table_counts_samples():
     codes = Codes([[0, 1, 1], [0, 1, 0], [1, 1, 1]], [[2, 0], [1, 1], [0, 1]], [0, 0.5])
     table = truth_table(codes)

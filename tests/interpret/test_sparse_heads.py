@@ -1,5 +1,7 @@
 """Heads fitted on bits: gradients, exact zeros, counts of weights, random bits; scorecards."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import check_grad
@@ -90,6 +92,38 @@ def test_counts_of_weights(parts):
     assert found.to_dict()["heads"]["ternary"][0]["accuracy"] > 0.98
 
 
+def test_bits_that_never_vary_get_no_weight(parts):
+    """One is never on, one always is while fitting: of 16 bits 14 can have weights."""
+    codes, held_out = parts
+    bits = codes.bits.copy()
+    bits[:, 13] = True
+    found = sparse_heads(replace(codes, bits=bits), held_out, necs=[13, 14, 15, 16])
+    assert found.necs == (13, 14)
+    for i, k in enumerate(found.necs):
+        for kind in ("per class", "ternary"):
+            counts = np.count_nonzero(found.heads[kind][i].weights, axis=0)
+            assert counts.tolist() == [k] * 4
+        assert found.heads["elastic net"][i].nec == k
+    for head in (found.dense, *(h for heads in found.heads.values() for h in heads)):
+        assert not head.weights[[13, 14]].any()
+    assert sparse_heads(replace(codes, bits=bits), held_out, necs=[16]).necs == (14,)
+
+
+def test_fits_go_on_to_the_end(parts):
+    codes, _ = parts
+    loss = Loss(codes.bits, codes.labels, 4, ridge=1e-6)
+    weights, bias = fit_dense(loss)
+    further, _ = fit_dense(loss, (weights, bias))
+    assert loss(weights, bias)[0] < 1.1 * loss(further, bias)[0]
+    for fit in (
+        lambda: fit_dense(loss, iterations=2),
+        lambda: fit_lasso(loss, 1e-3, iterations=2),
+        lambda: fit_scale(loss, np.sign(codes.weights), np.zeros(4), iterations=2),
+    ):
+        with pytest.warns(UserWarning, match="2 iterations were not enough"):
+            fit()
+
+
 def test_masked_fit_keeps_zeros(parts):
     codes, _ = parts
     mask = RANDOM.random((16, 4)) < 0.3
@@ -139,6 +173,10 @@ def test_errors_of_codes(parts):
     one = codes.rows(codes.labels == 1)
     with pytest.raises(ValueError, match="one class only"):
         sparse_heads(one, held_out)
+    with pytest.raises(ValueError, match="All bits are the same"):
+        sparse_heads(replace(codes, bits=np.ones_like(codes.bits)), held_out)
+    with pytest.raises(ValueError, match="All random bits are the same"):
+        sparse_heads(codes, held_out, random=(np.ones((600, 2)), np.ones((300, 2))))
     with pytest.raises(ValueError, match="no labels"):
         sparse_heads(Codes(codes.bits, codes.weights, codes.bias), held_out)
     with pytest.raises(ValueError, match="1 bits"):

@@ -93,10 +93,12 @@ def line_chart(
         x_ticks=tuple((place(a, 0)[0], f"{a:g}") for a in steps),
         y_ticks=tuple((place(first, t / 100)[1], f"{t:g} %") for t in y_ticks),
         header=(x_name, *series),
-        rows=tuple(
-            (f"{a:g}", *(f"{100 * ys[i]:.2f} %" for ys in series.values())) for i, a in enumerate(x)
-        ),
+        rows=tuple((f"{a:g}", *(_cell(ys[i]) for ys in series.values())) for i, a in enumerate(x)),
     )
+
+
+def _cell(share: float) -> str:
+    return f"{100 * share:.2f} %" if np.isfinite(share) else "-"
 
 
 def nec_chart(found: SparseHeads) -> Chart:
@@ -122,17 +124,43 @@ _WORDS = {
 def gap_chart(history: Mapping[str, Sequence[float]]) -> Chart:
     """Accuracy with smooth and with exact bits after each epoch."""
     wanted = {"smooth bits": "smooth_accuracy", "exact bits": "hard_accuracy"}
-    if missing := [key for key in wanted.values() if not len(history.get(key, ()))]:
+    if not isinstance(history, Mapping) or (set(wanted.values()) - set(history)):
         raise ValueError(
-            f"The history has no {missing}, but {sorted(history)}. Expected that of a training "
-            "with keras_htaf.callbacks.DiscretizationGap."
+            f"The history has {sorted(history) if isinstance(history, Mapping) else history!r}. "
+            f"Expected {sorted(wanted.values())}: that of a training with "
+            "keras_htaf.callbacks.DiscretizationGap."
         )
-    series = {name: [float(v) for v in history[key]] for name, key in wanted.items()}
-    epochs = range(1, len(series["exact bits"]) + 1)
+    series = {name: _shares(key, history[key]) for name, key in wanted.items()}
+    smooth, exact = series.values()
+    if len(smooth) != len(exact):
+        raise ValueError(
+            f"The history has {len(smooth)} accuracies with smooth and {len(exact)} with exact "
+            "bits. Expected as many of both."
+        )
+    # With DiscretizationGap(every=) other than 1 it does not say which epochs they are of.
+    each = len(history.get("loss", exact)) == len(exact)
+    epochs = range(1, len(exact) + 1)
     title = "Accuracy with smooth and with exact bits over the training"
     styles = {"smooth bits": "dense", "exact bits": "exact"}
     start = len(epochs) // 3  # a network that has learned nothing yet would flatten all else
-    return line_chart(title, "epoch", epochs, series, styles, start)
+    if not any(np.isfinite(shares[start:]).any() for shares in series.values()):
+        start = 0
+    return line_chart(title, "epoch" if each else "measurement", epochs, series, styles, start)
+
+
+def _shares(key: str, values) -> np.ndarray:
+    """One number for each measurement, of which NaN are left out later, or a ValueError."""
+    try:
+        shares = np.asarray(values, "float64")
+    except (TypeError, ValueError):
+        shares = np.empty(0)
+    within = shares[np.isfinite(shares)]
+    if shares.ndim != 1 or not len(within) or within.min() < 0 or within.max() > 1:
+        raise ValueError(
+            f"The history's {key!r} is {values!r:.99}. Expected a share from 0 to 1 for each "
+            "epoch, at least one that is finite."
+        )
+    return shares
 
 
 @dataclass(frozen=True)

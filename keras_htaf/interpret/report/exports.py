@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_htaf.files import check_writable, replacing, write_json
+from keras_htaf.interpret.packages import needs
 from keras_htaf.interpret.report.pictures import shown
 from keras_htaf.interpret.report.selection import at_random, leads
 from keras_htaf.interpret.results import plain
@@ -33,6 +34,12 @@ def write_exports(
     seed: int = 0,
 ) -> list[Path]:
     """Writes the tables and pictures; `ConceptAnalysis.export` says what the arguments are."""
+    source = analysis.x if pixels is None else pixels
+    images = source is not None and np.ndim(source) in (3, 4)
+    if images or heads is not None:
+        needs("matplotlib", "Pictures")
+    if analysis.attributes is not None:
+        needs("scipy", "Matching")
     folder = check_writable(folder)
     files = [folder / "analysis.json"]
     write_json(files[0], _everything(analysis, heads))
@@ -48,8 +55,7 @@ def write_exports(
         if rows:
             files.append(folder / f"{name}.csv")
             _write_csv(files[-1], rows)
-    source = analysis.x if pixels is None else pixels
-    if source is not None and np.ndim(source) in (3, 4):
+    if images:
         files.append(folder / "bits.png")
         _draw_bits(files[-1], analysis, shown(source), seed)
     if heads is not None:
@@ -139,13 +145,8 @@ def _cell(value):
 
 
 def _figure(*size):
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            f"Pictures need matplotlib, which cannot be imported ({error}). Install it with: "
-            'pip install "keras-htaf[interpret]"'
-        ) from error
+    from matplotlib.figure import Figure
+
     return Figure(figsize=size, layout="constrained")
 
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_htaf.files import replacing
+from keras_htaf.interpret.codes import check_positive, check_same_head
+from keras_htaf.interpret.packages import REPORT, needs
 from keras_htaf.interpret.report.charts import flip_bars, gap_chart, nec_chart
 from keras_htaf.interpret.report.payload import optional, payload
 from keras_htaf.interpret.sparse import SparseHeads
-from keras_htaf.interpret.summary import numbers, verdict, warnings
+from keras_htaf.interpret.summary import count, numbers, verdict, warnings
 
 if TYPE_CHECKING:
     from keras_htaf.interpret.analysis import ConceptAnalysis
@@ -42,8 +44,12 @@ def write_report(
     """Writes the report; `ConceptAnalysis.report` says what the arguments are."""
     if maps not in MAPS:
         raise ValueError(f"Received maps={maps!r}. Expected one of {MAPS}.")
-    gap = None if history is None else gap_chart(getattr(history, "history", history))
     # What may fail for want of a package or a good argument comes before the long work.
+    needs(REPORT, "The report")
+    check_positive(gallery=gallery)
+    if train is not None:
+        check_same_head(analysis.codes, train.codes, "train")
+    gap = None if history is None else gap_chart(getattr(history, "history", history))
     environment = _environment()
     content = payload(
         analysis,
@@ -85,14 +91,8 @@ def write_report(
 
 
 def _environment():
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-        from PIL import Image  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"The report needs jinja2 and pillow, of which one cannot be imported ({error}). "
-            'Install them with: pip install "keras-htaf[interpret]"'
-        ) from error
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("keras_htaf.interpret.report"),
         autoescape=True,
@@ -101,6 +101,7 @@ def _environment():
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f}\u00a0%"
+    environment.filters["count"] = count
     return environment
 
 

@@ -9,8 +9,9 @@ const ONE = {
 const VIEWS = ["overview", "bits", "classes", "samples", "errors", "health", "about"];
 
 function route() {
-  const hash = decodeURIComponent(location.hash.slice(1));
-  if (hash === "main") return;
+  const hash = location.hash.slice(1);
+  // The link that skips to the content changes nothing, unless the page is opened by it.
+  if (hash === "main" && document.documentElement.dataset.ready) return;
   const [, kind, number] = hash.match(/^(bit|class|image)-(\d+)$/) || [];
   let shown = VIEWS.includes(hash) ? hash : "overview";
   if (kind && ONE[kind][2](Number(number))) {

@@ -1,7 +1,7 @@
 // The page of one image: why it is decided so, and what would be decided with other bits.
 
 const IMAGES = { index: "samples", prefix: "image", all: "All images" };
-const ROWS = 9, SWITCHES = 16;
+const ROWS = 9, SWITCHES = 16, FEW = 8;
 
 // One bit of a waterfall: from one height to another, around 0.
 function step(label, from, to, reach, tags, style) {
@@ -25,7 +25,7 @@ function waterfall(code, y, k, needed) {
     step("the average image", 0, base, reach, null, "sum"),
     shown.map((j, i) => step(bitLink(j), heights[i], heights[i + 1], reach,
       [h("span", { class: `tag state ${code[j] ? "good" : ""}` }, code[j] ? "on" : "off"), needed.has(j) ? h("span", { class: "tag need", title: "One of the bits that are enough for the decision" }, "needed") : null])),
-    rest.length ? step(`${rest.length} other bits`, total - sum, total, reach, null) : null,
+    rest.length ? step(count(rest.length, "other bit"), total - sum, total, reach, null) : null,
     step(`lead of ${className(y)}`, 0, total, reach, null, "sum"));
 }
 
@@ -66,7 +66,8 @@ function samplePage(id) {
     type: "button", role: "switch", "data-bit": j, "aria-checked": "false", class: "switch",
     onclick: () => { code[j] ^= 1; refresh(); },
   }, h("span", { class: "knob", "aria-hidden": "true" }), nameOf(j));
-  const early = new Set([...byPush.slice(0, SWITCHES), ...(sample.flips || []), ...sample.sufficient]);
+  const enoughToShow = sample.sufficient.length <= FEW ? sample.sufficient : [];
+  const early = new Set([...byPush.slice(0, SWITCHES), ...(sample.flips || []), ...enoughToShow]);
   put(switches, byPush.filter((j) => early.has(j)).map(toggle));
   const more = M > early.size ? h("button", { type: "button", class: "quiet", onclick: () => {
     switches.append(...byPush.filter((j) => !early.has(j)).map(toggle));
@@ -121,8 +122,9 @@ function enough(sample) {
   const bits = sample.sufficient, code = codeOf(sample.id);
   if (!bits.length) return h("p", {}, "No bit is needed: every code is decided so.");
   const claim = sample.minimum ? "No smaller set does." : `None of them can be left out; another set might do with ${sample.at_least}.`;
-  const shown = bits.length <= 8 ? states(bits, code) : h("details", {}, h("summary", {}, "which ones"), states(bits, code));
-  return h("div", { class: "gap" }, h("strong", {}, `${count(bits.length, "bit")} ${bits.length === 1 ? "is" : "are"} enough: `), bits.length <= 8 ? [shown, ". "] : "", claim, bits.length <= 8 ? null : shown);
+  const few = bits.length <= FEW;
+  const shown = few ? states(bits, code) : h("details", {}, h("summary", {}, "which ones"), states(bits, code));
+  return h("div", { class: "gap" }, h("strong", {}, `${count(bits.length, "bit")} ${bits.length === 1 ? "is" : "are"} enough: `), few ? [shown, ". "] : "", claim, few ? null : shown);
 }
 
 function smallestChange(sample, code, y) {

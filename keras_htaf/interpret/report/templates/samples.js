@@ -17,11 +17,15 @@ function sampleIndex() {
     }));
 }
 
+function mends(some, all) {
+  if (all === 1) return some ? "mends it" : "does not mend it";
+  return `mends ${some === 0 ? "none" : some === all ? "all" : some.toLocaleString("en")} of them`;
+}
+
 function errorGroup(group) {
   const name = group.bit === null ? "No single bit" : bitLink(group.bit);
   const words = group.bit === null ? "What all images have in common decides."
-    : group.mended === 0 ? "Flipping this bit alone mends none of them."
-      : `Flipping this bit alone mends ${group.mended === group.errors ? "all" : group.mended.toLocaleString("en")} of them.`;
+    : `Flipping this bit alone ${mends(group.mended, group.errors)}.`;
   return h("section", { class: "error-group" },
     h("h3", {}, name, " ", h("span", { class: "tag" }, count(group.errors, "error"))), h("p", {}, words),
     strip(group.samples.slice(0, 5)));
@@ -32,10 +36,10 @@ function errorIndex() {
   const mended = data.errors.reduce((a, group) => a + group.mended, 0);
   const list = h("div", { class: "error-groups" }, data.errors.slice(0, 12).map(errorGroup));
   const rest = data.errors.slice(12);
-  const more = rest.length ? h("button", { type: "button", class: "quiet", onclick: () => { list.append(...rest.map(errorGroup)); more.remove(); } }, `${rest.length} more bits`) : null;
+  const more = rest.length ? h("button", { type: "button", class: "quiet", onclick: () => { list.append(...rest.map(errorGroup)); more.remove(); } }, count(rest.length, "more bit")) : null;
   put(view("errors"),
     h("h1", {}, "Errors, by responsible bit"),
-    h("p", { class: "lead" }, all ? `${count(all, "decision")} of ${N.toLocaleString("en")} ${all === 1 ? "is" : "are"} wrong; ${mended.toLocaleString("en")} of them would be right if the bit that is most responsible were the other way round.` : "There are none among the analysed images."),
+    h("p", { class: "lead" }, all ? `${count(all, "decision")} of ${N.toLocaleString("en")} ${all === 1 ? "is" : "are"} wrong. Flipping the one bit that is most responsible ${mends(mended, all)}.` : "There are none among the analysed images."),
     all ? h("p", {}, "Responsible is the bit that pushed most from the right class to the decided one.") : null,
     list, more);
 }
