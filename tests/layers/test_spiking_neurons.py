@@ -376,7 +376,7 @@ def test_shape_errors():
         layer(X, mask=np.ones((3, 5), "bool"))
     with pytest.raises(ValueError, match=r"a mask of shape \(3, 6, 4\)"):
         layer(X, mask=np.ones((3, 6, 4), "bool"))
-    with pytest.raises(ValueError, match=r"Expected 1 \(potential\), each of shape \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"Expected 1 \(potential\), of shapes \[\(3, 4\)\]"):
         layer(X, initial_state=[np.ones((3, 5))])
     with pytest.raises(ValueError, match="Expected a known size"):
         layers.LIF(stateful=True)(keras.Input((6, 4)))

@@ -179,3 +179,33 @@ def check_time(layer, input_shape) -> None:
             f"Layer {layer.name!r} received an input of shape {tuple(input_shape)}. Expected "
             "(batch, time, ...) with at least one step."
         )
+
+
+def checked_mask(layer, mask, x):
+    """A mask of the inputs `x` as booleans; a ValueError unless it has their batch and time."""
+    mask = ops.convert_to_tensor(mask)
+    if not agree(mask.shape, x.shape[:2]):
+        raise ValueError(
+            f"Layer {layer.name!r} received a mask of shape {tuple(mask.shape)} with inputs of "
+            f"shape {tuple(x.shape)}. Expected (batch, time), {tuple(x.shape[:2])}."
+        )
+    return ops.cast(mask, "bool")
+
+
+def checked_state(layer, given, shapes) -> tuple:
+    """The tensors of an initial state; a ValueError unless they are of the shapes."""
+    given = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    found = [tuple(state.shape) for state in given]
+    if len(found) != len(shapes) or not all(map(agree, found, shapes)):
+        raise ValueError(
+            f"Layer {layer.name!r} received an initial_state of shapes {found}. Expected "
+            f"{len(shapes)} ({', '.join(layer.state_names)}), of shapes {list(shapes)}."
+        )
+    return given
+
+
+def agree(shape, expected) -> bool:
+    """Whether two shapes may be the same."""
+    return len(shape) == len(expected) and all(
+        None in (a, b) or a == b for a, b in zip(shape, expected, strict=True)
+    )
