@@ -72,6 +72,10 @@ class OverTime(NeuronLayer):
 
     def reset_states(self) -> None:
         """Start from the resting state again."""
+        if not self._kept:
+            raise ValueError(
+                f"Layer {self.name!r} keeps no states. Expected one with stateful=True, built."
+            )
         for weight, value in zip(self._kept, self._initial(), strict=True):
             weight.assign(ops.full(weight.shape, value, weight.dtype))
 
