@@ -186,10 +186,12 @@ def held(x, mask):
         x: Shape (batch, 1 + time, ...), beginning with what comes before the first step.
         mask: Shape (batch, time).
     """
-    mask = ops.cast(mask, "int32")
-    place = mask * ops.cumsum(ops.ones_like(mask), axis=1)
-    place = ops.reshape(ops.associative_scan(ops.maximum, place, axis=1), ops.shape(mask))
-    place = ops.pad(place, ((0, 0), (1, 0)))
+    on = ops.pad(ops.cast(mask, "int32"), ((0, 0), (1, 0)))
+    step, count = ops.cumsum(ops.ones_like(on), axis=1) - 1, ops.cumsum(on, axis=1)
+    # Sorted: zeros, then the steps that are not masked. Not `associative_scan`, which TensorFlow
+    # takes most of a minute to trace where the number of steps is not known.
+    place = ops.sort(on * step, axis=1)
+    place = ops.take_along_axis(place, count - count[:, -1:] - 1, axis=1)
     place = ops.reshape(place, (*ops.shape(place), *(1,) * (len(x.shape) - 2)))
     return ops.take_along_axis(x, place, axis=1)
 
