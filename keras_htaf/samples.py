@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+from keras import ops
 
 FEW = 32
 """Samples below which the statistics of a batch, such as batch normalisation's, say little."""
@@ -68,3 +69,28 @@ def class_labels(y: np.ndarray, outputs: int) -> np.ndarray:
         f"{max(outputs, 2) - 1} of shape (n,) or (n, 1)"
         + (f", or one-hot labels of shape (n, {outputs})." if outputs > 1 else ".")
     )
+
+
+def labels_over_time(name: str, y_true, y_pred):
+    """The labels, shape (batch,), of outputs over time, or a ValueError.
+
+    Args:
+        name: Of what is to measure them.
+        y_true: Tensor of integers, shape (batch,) or (batch, 1).
+        y_pred: Tensor (batch, time, classes).
+    """
+    if len(y_pred.shape) != 3 or 0 in y_pred.shape[1:]:
+        raise ValueError(
+            f"{name} received outputs of shape {tuple(y_pred.shape)}. Expected (batch, time, "
+            "classes) with at least one step: a model that gives sequences, such as one built with "
+            "return_sequences=True."
+        )
+    given = ops.cast(ops.convert_to_tensor(y_true), "int32")
+    single = len(given.shape) == 2 and given.shape[-1] == 1
+    labels = ops.squeeze(given, -1) if single else given
+    if len(labels.shape) != 1 or len({labels.shape[0], y_pred.shape[0]} - {None}) > 1:
+        raise ValueError(
+            f"{name} received labels of shape {tuple(given.shape)} for outputs of shape "
+            f"{tuple(y_pred.shape)}. Expected integers of shape (batch,) or (batch, 1)."
+        )
+    return labels

@@ -136,6 +136,21 @@ def test_accuracy_of_counts():
     assert again.get_config() == metric.get_config()
 
 
+@pytest.mark.parametrize("name", [*EVERY, "smoothed"])
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_labels_of_no_class(name, wrong):
+    """A sample that nobody can learn from is not one that costs nothing, on any backend."""
+    loss = EVERY.get(name, losses.SmoothedCrossentropy())
+    outputs = SPIKES.sum(1) if name == "smoothed" else SPIKES
+    labels = np.where(np.arange(6) == 2, wrong, LABELS)
+    found = to_numpy(loss.call(tensor(labels, "int32"), tensor(outputs)))
+    np.testing.assert_array_equal(np.isnan(found), labels == wrong)
+    assert np.isnan(to_numpy(EVERY["count"](labels, tensor(SPIKES))))
+    metric = SpikeCountAccuracy()
+    metric.update_state(labels[2:3], tensor(SPIKES[2:3]))
+    assert float(metric.result()) == 0
+
+
 @pytest.mark.parametrize("shape", [(2, 10, 4), (2, 5, 3, 3, 4)])
 def test_rates_in_range(shape):
     low, high = 0.2, 0.5
@@ -163,7 +178,14 @@ def test_rates_in_range(shape):
         (lambda: EVERY["count"](LABELS, SPIKES.sum(1)), "Expected .batch, time, classes"),
         (lambda: EVERY["rate"](LABELS, SPIKES[:, :0]), "at least one step"),
         (lambda: EVERY["count"](np.eye(3)[LABELS], SPIKES), "Expected integers of shape"),
+        (lambda: EVERY["count"](LABELS[:1], SPIKES), "Expected integers of shape"),
         (lambda: SpikeCountAccuracy().update_state(LABELS, SPIKES[0]), "Expected .batch, time"),
+        (lambda: SpikeCountAccuracy().update_state(LABELS, SPIKES[:, :0]), "at least one step"),
+        (
+            lambda: SpikeCountAccuracy().update_state(np.eye(3)[:1], SPIKES[:1]),
+            "Expected integers of shape",
+        ),
+        (lambda: SpikeCountAccuracy().update_state([1], SPIKES), "Expected integers of shape"),
         (lambda: SpikeRate(-0.1), "Expected rates with 0 <= low <= high <= 1"),
         (lambda: SpikeRate(0.5, 0.2), "low=0.5, high=0.2"),
         (lambda: SpikeRate(above=-1.0), "above=-1.0. Expected a number >= 0"),

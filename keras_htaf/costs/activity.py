@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import keras
@@ -31,12 +32,14 @@ class Activity:
     """Multiply-accumulates of all inputs, whether they are 0 or not."""
     weight_bits: int = 0
     input_bits: int = 0
-    """Set where inputs are numbers, not spikes."""
+    """Set where inputs are numbers, not spikes or sums of spikes."""
+    most: int = 1
+    """The largest sum of spikes among the inputs."""
     inputs: int = 0
     nonzero: int = 0
     outputs: int = 0
     synaptic: float = 0.0
-    """Of `products`, those whose input is not 0."""
+    """Of `products`, those whose input is not 0; for sums of spikes, one for each spike."""
     spikes: float = 0.0
     """That it gives, if it gives any."""
     chances: int = 0
@@ -82,16 +85,25 @@ def _run(model, inputs, prefix: str) -> Iterator[Call]:
             made = yield from _run(operation, given, f"{prefix}{operation.name}/")
         else:
             arguments, options = node.arguments.fill_in(known)
-            made = keras.tree.flatten(operation(*arguments, **options))
-            yield Call(operation, prefix + operation.name, given, made, 0, 0)
+            spikes = []
+            with _collecting(spikes, operation):
+                made = keras.tree.flatten(operation(*arguments, **options))
+            yield Call(operation, prefix + operation.name, given, spikes or made, 0, 0)
         known |= {id(t): value for t, value in zip(node.output_tensors, made, strict=True)}
     return [known[id(t)] for t in model.outputs]
+
+
+def _collecting(spikes: list, operation):
+    """Of neurons that return their last spikes only, those of all steps."""
+    if not isinstance(operation, OverTime) or operation.spike is None or operation.return_sequences:
+        return nullcontext()
+    return operation.spike.tapped(observer=spikes.append)
 
 
 def _count(row: Activity, call: Call, clock: set[int]) -> None:
     layer = call.operation
     if isinstance(layer, OverTime):
-        _count_neurons(row, layer, call.inputs[0])
+        _count_neurons(row, call)
     elif isinstance(inner_of(layer), Step):
         bits = _numpy(call.outputs[0])
         row.spikes += int(np.count_nonzero(bits > 0))
@@ -111,70 +123,72 @@ def _count_products(row, layer, call, clock) -> None:
     row.steps = values.shape[1] if timed else 1
     row.products += len(values) * sum(number for number, *_ in found)
     row.weight_bits = max(bits for *_, bits in found)
-    on = (values != 0).astype("float32")
     row.inputs += values.size
-    row.nonzero += int(np.count_nonzero(on))
+    row.nonzero += int(np.count_nonzero(values))
     row.outputs += math.prod(call.outputs[0].shape)
-    row.synaptic += _synaptic(inner_of(layer), on, row.steps if timed else None, found)
-    # A spike is a 1 among zeros; what a neuron with a sign or a mean of spikes gives is a number.
-    if not np.all((values == 0) | (values == 1)):
-        row.input_bits = 32
+    # What a neuron with a sign or a mean of spikes gives is a number.
+    if np.all((values >= 0) & (values < np.inf) & (values == np.rint(values))):
+        row.most = max(row.most, int(values.max(initial=0)))
+    else:
+        row.input_bits, values = 32, (values != 0).astype("float32")
+    row.synaptic += _synaptic(inner_of(layer), values, row.steps if timed else None, found)
 
 
-def _synaptic(layer, on: np.ndarray, steps: int | None, found) -> float:
-    """How many products have an input that is not 0, exactly for dense and convolutional layers.
+def _synaptic(layer, spikes: np.ndarray, steps: int | None, found) -> float:
+    """How many products the spikes make, exactly for dense and convolutional layers.
 
     At the borders of an image an input meets fewer weights: a convolution of ones counts them.
     """
+    total = float(spikes.sum(dtype="float64"))
     if isinstance(layer, keras.layers.Dense):
-        return float(np.count_nonzero(on) * layer.units)
+        return total * layer.units
     if steps is not None:
-        on = on.reshape(-1, *on.shape[2:])
+        spikes = spikes.reshape(-1, *spikes.shape[2:])
     if isinstance(layer, (*CONVOLUTIONS, *DEPTHWISE)) and layer.padding in ("valid", "same"):
         options = (layer.strides, layer.padding, layer.data_format, layer.dilation_rate)
         depthwise = isinstance(layer, DEPTHWISE)
         ones = np.ones((*layer.kernel.shape[:-1], 1 if depthwise else layer.groups), "float32")
-        met = (ops.depthwise_conv if depthwise else ops.conv)(on, ones, *options)
+        met = (ops.depthwise_conv if depthwise else ops.conv)(spikes, ones, *options)
         times = layer.depth_multiplier if depthwise else layer.filters // layer.groups
         return float(np.sum(_numpy(met), dtype="float64")) * times
-    share = np.count_nonzero(on) / max(on.size, 1)
-    return float(share) * len(on) * sum(number for number, *_ in found) / (steps or 1)
+    share = total / max(spikes.size, 1)
+    return share * len(spikes) * sum(number for number, *_ in found) / (steps or 1)
 
 
-def _count_neurons(row, layer, inputs) -> None:
-    outputs = _numpy(layer.run(inputs)[0])  # of all steps, whatever the layer returns
-    steps = row.steps = outputs.shape[1]
+def _count_neurons(row, call) -> None:
+    layer = call.operation
+    size, row.steps = math.prod(call.inputs[0].shape), call.inputs[0].shape[1]
     values = layer.parameters()
     decays = [name for name in layer.neuron.constants if name.endswith("decay")]
     leaks = [bool(np.any(_numpy(values[name]) != 1)) for name in decays]
     threshold = isinstance(layer.neuron, neurons.ALIF)  # is computed too
-    row.updates += outputs.size * (sum(leaks) + threshold)
-    row.additions += outputs.size * (len(leaks) - sum(leaks))
-    row.states += outputs.size * len(layer.neuron.states)
+    row.updates += size * (sum(leaks) + threshold)
+    row.additions += size * (len(leaks) - sum(leaks))
+    row.states += size * len(layer.neuron.states)
     if layer.spike is None:
         return
-    spikes = int(np.count_nonzero(outputs))
-    row.spikes += spikes
-    row.chances += outputs.size
+    spikes = (_numpy(call.outputs[0]) != 0).astype("float32")
+    fired = int(np.count_nonzero(spikes))
+    row.spikes += fired
+    row.chances += size
     if layer.neuron.reset == "subtract":
-        row.additions += spikes
+        row.additions += fired
     if layer.is_recurrent:
-        _count_echo(row, layer, outputs[:, :-1], steps)
+        _count_echo(row, layer, spikes[:, :-1])
 
 
-def _count_echo(row, layer, spikes, steps) -> None:
+def _count_echo(row, layer, spikes) -> None:
     """What the last spikes set off: all but those of the last step."""
     back = layer.recurrent
-    on = (spikes != 0).astype("float32")
-    one = np.zeros((1, *on.shape[2:]), "float32")
+    one = np.zeros((1, *spikes.shape[2:]), "float32")
     call = Call(back, back.name, [one], [one], 0, 0)
     found = terms(call) or []
     row.recurrent = True
-    row.products += len(on) * steps * sum(number for number, *_ in found)
+    row.products += len(spikes) * row.steps * sum(number for number, *_ in found)
     row.weight_bits = max((bits for *_, bits in found), default=0)
-    row.inputs += on.size
-    row.nonzero += int(np.count_nonzero(on))
-    row.synaptic += _synaptic(back, on, on.shape[1], found)
+    row.inputs += spikes.size
+    row.nonzero += int(np.count_nonzero(spikes))
+    row.synaptic += _synaptic(back, spikes, spikes.shape[1], found)
 
 
 def _numpy(tensor) -> np.ndarray:

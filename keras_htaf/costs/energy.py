@@ -44,7 +44,7 @@ class LayerEnergy:
     density: float | None
     """Share of its inputs that is not 0."""
     by_events: bool
-    """Whether its inputs are spikes, so that only those that come cost an addition."""
+    """Whether its inputs are spikes or sums of them, of which each that comes costs an addition."""
     spiking: Work
     quantized: Work | None
     """Of the same layer without time; None where there is no such layer."""
@@ -68,7 +68,10 @@ class EnergySummary:
 
     @property
     def activation_bits(self) -> int:
-        """Bits that hold the spike count of T steps, which the quantized network has."""
+        """Bits that hold the spike count of T steps, which the quantized network has.
+
+        (Inputs that are sums of up to m spikes have those that hold a count of m T.)
+        """
         return count_bits(self.steps)
 
     @property
@@ -111,8 +114,7 @@ def measure(model: keras.Model, x, batch_size: int) -> EnergySummary:
     ]
     steps = max((row.steps for row in rows), default=1)
     recurrent = any(row.recurrent for row in rows)
-    bits = count_bits(steps)
-    return EnergySummary(len(x), steps, [_priced(row, len(x), bits, recurrent) for row in rows])
+    return EnergySummary(len(x), steps, [_priced(row, len(x), steps, recurrent) for row in rows])
 
 
 def count_bits(steps: int) -> int:
@@ -120,8 +122,9 @@ def count_bits(steps: int) -> int:
     return math.ceil(math.log2(steps + 1))
 
 
-def _priced(row: Activity, samples: int, bits: int, recurrent: bool) -> LayerEnergy:
-    by_events = bool(row.products) and not row.input_bits
+def _priced(row: Activity, samples: int, steps: int, recurrent: bool) -> LayerEnergy:
+    cheaper = row.synaptic * AC_PJ < row.products * MAC_PJ  # than products, if sums are large
+    by_events = cheaper and not row.input_bits
     weight = row.weight_bits / 8
     macs = (row.updates + (0 if by_events else row.products)) / samples
     acs = (row.additions + (row.synaptic if by_events else 0)) / samples
@@ -133,12 +136,12 @@ def _priced(row: Activity, samples: int, bits: int, recurrent: bool) -> LayerEne
     quantized, operations = None, None
     if not recurrent:
         products, outputs = (n / samples / row.steps for n in (row.products, row.outputs))
-        width = bits if by_events else FLOAT
+        width = count_bits(max(steps, row.steps * row.most)) if by_events else FLOAT
         additions = width * AC_PJ < MAC_PJ
         quantized = _work(
             0 if additions else products,
             width * products if additions else 0,
-            products * (weight + width / 8) + outputs * bits / 8,
+            products * (weight + width / 8) + outputs * count_bits(steps) / 8,
         )
         operations = products * width * row.weight_bits
     return LayerEnergy(

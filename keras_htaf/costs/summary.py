@@ -28,6 +28,8 @@ def summary(model: keras.Model, x=None, batch_size: int = 64) -> ModelSummary:
     neurons fire, and arithmetic and memory traffic for one sample on average, layer by layer.
 
         inputs that are spikes (only 0 and 1)    an addition (AC) for each weight that a spike meets
+        sums of spikes (0, 1, 2, ..., as of two  an AC for each weight and each spike in the sum, or
+        branches or of an event camera)          as other inputs, if that is cheaper
         other inputs                             a multiply-accumulate (MAC) for each product
         neurons, at each step                    a MAC for each leaking state (two for an adaptive
                                                  threshold), an AC for each that does not leak
@@ -38,17 +40,19 @@ def summary(model: keras.Model, x=None, batch_size: int = 64) -> ModelSummary:
                                                  step reads and writes each state (4 bytes each)
 
     Beside it stands the bit-matched quantized network: the same layers without time, with
-    activations of b = ceil(log2(T + 1)) bits, which hold the spike count of T steps. Each of its
-    products is b additions, or a MAC where that is cheaper, and reads a weight and b bits; layers
-    whose inputs are no spikes are as they are, once. So a spiking layer costs T * rate additions
-    where the quantized one costs b: at equal traffic it pays off below a rate of b / T.
+    activations of b = ceil(log2(T + 1)) bits, which hold the spike count of T steps (of m T for
+    inputs that are sums of up to m spikes). Each of its products is b additions, or a MAC where
+    that is cheaper, and reads a weight and b bits; layers whose inputs are no spikes are as they
+    are, once. So a spiking layer costs T * rate additions where the quantized one costs b: at equal
+    traffic it pays off below a rate of b / T.
 
     What these figures do not say: they are arithmetic, while fetching 32 bits takes 5 pJ from 8 KiB
     of SRAM and 640 pJ from DRAM in the same technology, so that traffic and what a chip keeps near
     (caches and reuse are not modelled) decide; silent neurons, routing of spikes, control and
-    leakage cost too; the quantized network could skip its zeros as well; biases, pooling and
-    normalisation that can be part of a kernel are left out, and addition costs the same whatever
-    the bits of the weights.
+    leakage cost too; the quantized network could skip its zeros as well; biases, pooling, sums of
+    branches, and what can be part of a kernel and its bias (normalisation, the neurons'
+    `scale_input` and `rest`) are left out, and addition costs the same whatever the bits of the
+    weights. Steps that a mask takes out are steps in which no neuron fires.
 
     Args:
         model: A functional model, or a sequential one that begins with `keras.Input`. Nested models

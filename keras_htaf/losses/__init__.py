@@ -1,5 +1,6 @@
 """Losses.
 
+labels.py       labels as targets
 smoothed.py     cross-entropy with smoothed integer labels
 spikes.py       losses of spikes and potentials over time
 """

@@ -7,6 +7,8 @@ from numbers import Real
 import keras
 from keras import ops
 
+from keras_htaf.losses.labels import one_hot
+
 
 @keras.saving.register_keras_serializable(package="keras_htaf")
 class SmoothedCrossentropy(keras.losses.SparseCategoricalCrossentropy):
@@ -24,7 +26,8 @@ class SmoothedCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         **kwargs: Of `keras.losses.Loss` (`reduction`, `name`, `dtype`).
 
     Call arguments:
-        y_true: Integer labels, shape (batch, ...) or (batch, ..., 1).
+        y_true: Integer labels, shape (batch, ...) or (batch, ..., 1). One that is none of the
+            classes makes the loss NaN, also where its weight is 0.
         y_pred: Shape (batch, ..., K).
 
     Raises:
@@ -53,7 +56,7 @@ class SmoothedCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         if len(labels.shape) == len(y_pred.shape):
             labels = ops.squeeze(labels, -1)
         return keras.losses.categorical_crossentropy(
-            ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype),
+            one_hot(labels, y_pred.shape[-1], y_pred.dtype),
             y_pred,
             from_logits=self.from_logits,
             label_smoothing=self.label_smoothing,

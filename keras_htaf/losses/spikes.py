@@ -8,6 +8,8 @@ from numbers import Real
 import keras
 from keras import ops
 
+from keras_htaf.losses.labels import one_hot
+from keras_htaf.samples import labels_over_time
 from keras_htaf.surrogates.base import positive
 
 _register = keras.saving.register_keras_serializable(package="keras_htaf")
@@ -29,21 +31,8 @@ class _OverTime(keras.losses.Loss):
         return super().__call__(y_true, ops.copy(y_pred), sample_weight)
 
     def call(self, y_true, y_pred):
-        if len(y_pred.shape) != 3 or 0 in y_pred.shape[1:]:
-            raise ValueError(
-                f"{type(self).__name__} received outputs of shape {tuple(y_pred.shape)}. Expected "
-                "(batch, time, classes) with at least one step: a model that gives sequences, such "
-                "as one built with return_sequences=True."
-            )
-        labels = ops.cast(y_true, "int32")
-        if len(labels.shape) == 2 and labels.shape[-1] == 1:
-            labels = ops.squeeze(labels, -1)
-        if len(labels.shape) != 1:
-            raise ValueError(
-                f"{type(self).__name__} received labels of shape {tuple(y_true.shape)}. Expected "
-                "integers of shape (batch,) or (batch, 1)."
-            )
-        return self._losses(ops.one_hot(labels, y_pred.shape[-1], dtype=y_pred.dtype), y_pred)
+        labels = labels_over_time(type(self).__name__, y_true, y_pred)
+        return self._losses(one_hot(labels, y_pred.shape[-1], y_pred.dtype), y_pred)
 
     def _losses(self, targets, outputs):
         """Shape (batch,), given one-hot targets of shape (batch, classes)."""
@@ -85,7 +74,8 @@ class SpikeCountCrossentropy(_Crossentropy):
         **kwargs: Of `keras.losses.Loss`.
 
     Call arguments:
-        y_true: Integer labels, shape (batch,) or (batch, 1).
+        y_true: Integer labels, shape (batch,) or (batch, 1). One that is none of the classes makes
+            the loss NaN, also where its weight is 0.
         y_pred: Spikes, shape (batch, time, classes).
 
     Example:

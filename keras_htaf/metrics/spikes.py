@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_htaf.samples import labels_over_time
+
 
 @keras.saving.register_keras_serializable(package="keras_htaf")
 class SpikeCountAccuracy(keras.metrics.Mean):
@@ -20,11 +22,12 @@ class SpikeCountAccuracy(keras.metrics.Mean):
         dtype: Of the result.
 
     Call arguments:
-        y_true: Integer labels, shape (batch,) or (batch, 1).
+        y_true: Integer labels, shape (batch,) or (batch, 1). One that is none of the classes is
+            never met.
         y_pred: Shape (batch, time, classes).
 
     Raises:
-        ValueError: If `y_pred` has another rank.
+        ValueError: If labels or outputs have another shape, or there are no steps.
 
     Example:
 
@@ -40,12 +43,7 @@ class SpikeCountAccuracy(keras.metrics.Mean):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         y_pred = ops.convert_to_tensor(y_pred)
-        if len(y_pred.shape) != 3:
-            raise ValueError(
-                f"SpikeCountAccuracy received outputs of shape {tuple(y_pred.shape)}. Expected "
-                '(batch, time, classes). For outputs without a time axis take "accuracy".'
-            )
-        labels = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+        labels = labels_over_time(type(self).__name__, y_true, y_pred)
         found = ops.argmax(ops.sum(ops.cast(y_pred, "float32"), axis=1), axis=-1)
         right = ops.cast(ops.equal(ops.cast(found, "int32"), labels), "float32")
         super().update_state(right, sample_weight=sample_weight)

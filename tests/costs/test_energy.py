@@ -8,6 +8,7 @@ import pytest
 from keras import layers as kl
 
 import keras_htaf
+from keras_htaf.callbacks.rates import count_spikes
 from keras_htaf.layers import (
     ALIF,
     HTAF,
@@ -134,11 +135,53 @@ def test_what_comes_before_the_time_is_computed_once(rng):
     first, spiking, last = energy(chain((3,), *layers), rng.normal(size=(2, 3))).layers
     assert (first.steps, first.spiking.macs, first.quantized.macs) == (1, 12, 12)
     assert (spiking.steps, last.steps) == (8, 1)
-    assert not last.by_events  # counts
+    assert last.by_events  # counts: an addition for each spike
+    assert last.spiking.acs == pytest.approx(2 * 4 * 8 * spiking.spike_rate)
+    assert last.quantized.acs == 2 * 4 * 4
     found = energy(chain((3,), RateEncoding(8, seed=1), kl.Dense(4), LIF()), rng.random((2, 3)))
     dense = found.layers[0]
     assert dense.by_events
     assert dense.spiking.acs == pytest.approx(4 * 24 * dense.density)
+
+
+def test_sums_of_spikes_cost_an_addition_each(rng):
+    """As behind the sum of two branches; a multiplication where they are larger."""
+    x = rng.integers(0, 3, (4, 5, 6, 6, 2)).astype("float32")
+    convolution = kl.Conv2D(3, 3, padding="same")
+    model = chain((5, 6, 6, 2), FoldTime(convolution), LIF())
+    convolution.kernel.assign(np.ones(convolution.kernel.shape))
+    row = energy(model, x).layers[0]
+    assert row.by_events
+    met = convolution(x.reshape(20, 6, 6, 2)) - convolution.bias
+    assert row.spiking.acs == float(keras.ops.sum(met)) / 4
+    assert row.density == pytest.approx((x > 0).mean())
+    products = keras_htaf.summary(model).layers[0].macs[32]
+    assert row.quantized.acs == pytest.approx(products / 5 * 4)  # 10 fits in 4 bits
+    row = energy(model, 100 * x).layers[0]
+    assert (row.by_events, row.spiking.macs, row.spiking.acs) == (False, products, 0)
+
+
+@pytest.mark.parametrize("every", [True, False], ids=["all", "last"])
+def test_padding_sets_nothing_off(every, rng):
+    """The same spikes, and what they set off, as of the sequences without their padding."""
+
+    def make(steps):
+        first = [kl.Masking(9.0), kl.Dense(4, bias_initializer="ones"), LIF(name="lif")]
+        last = LIF(name="last", threshold=0.1, return_sequences=every)
+        return chain((steps, 5), *first, last, kl.Dense(3))
+
+    model, short = make(6), make(4)
+    short.set_weights(model.get_weights())
+    x = rng.normal(size=(3, 4, 5))
+    padded = np.concatenate([x, np.full((3, 2, 5), 9.0)], axis=1)
+    found, expected = energy(model, padded), energy(short, x)
+    for one, other in zip(found.layers, expected.layers, strict=True):
+        if one.spike_rate is not None:
+            assert one.spike_rate * 6 == pytest.approx(other.spike_rate * 4)
+            spikes, chances = count_spikes(model, padded)[one.name]
+            assert one.spike_rate == pytest.approx(spikes / chances)
+    assert found.spike_rate["last"] > 0
+    assert found.layers[-1].spiking.acs == expected.layers[-1].spiking.acs > 0
 
 
 def test_recurrent_connections(rng):

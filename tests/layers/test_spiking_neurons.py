@@ -192,6 +192,20 @@ def test_stateful(name):
         layer(X[:1])
 
 
+@every_neuron
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
+def test_stateful_chunks_are_one_run(name, masked):
+    mask = RANDOM.random(X.shape[:2]) < 0.7 if masked else np.ones(X.shape[:2], "bool")
+    options = [{"mask": mask[:, t]} if masked else {} for t in (slice(None), slice(2), slice(2, 6))]
+    expected = to_numpy(make(name)(X, **options[0]))
+    layer = make(name, stateful=True)
+    for _ in range(2):
+        chunks = [layer(X[:, :2], **options[1]), layer(X[:, 2:], **options[2])]
+        found = np.concatenate([to_numpy(y) for y in chunks], axis=1)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        layer.reset_states()
+
+
 def test_go_backwards():
     layer = layers.LIF(go_backwards=True)
     expected = to_numpy(layers.LIF()(X[:, ::-1].copy()))
@@ -376,10 +390,13 @@ def test_shape_errors():
         layer(X, mask=np.ones((3, 5), "bool"))
     with pytest.raises(ValueError, match=r"a mask of shape \(3, 6, 4\)"):
         layer(X, mask=np.ones((3, 6, 4), "bool"))
-    with pytest.raises(ValueError, match=r"Expected 1 \(potential\), each of shape \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"Expected 1 \(potential\), of shapes \[\(3, 4\)\]"):
         layer(X, initial_state=[np.ones((3, 5))])
     with pytest.raises(ValueError, match="Expected a known size"):
         layers.LIF(stateful=True)(keras.Input((6, 4)))
+    for options in ({}, {"stateful": True}):
+        with pytest.raises(ValueError, match="keeps no states"):
+            layers.LIF(**options).reset_states()
     with pytest.raises(ValueError, match="Expected neurons whose number is known"):
         layers.LIF(per_neuron=True)(keras.Input((6, None)))
     with pytest.raises(ValueError, match=r"makes \(3,\) of that. Expected the same shape"):

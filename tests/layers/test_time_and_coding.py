@@ -8,6 +8,7 @@ from support import dtype_of, tensor, to_numpy
 
 from keras_htaf import load_model
 from keras_htaf.layers import (
+    LIF,
     DeltaEncoding,
     FoldTime,
     LatencyEncoding,
@@ -148,7 +149,7 @@ def latency(x, steps, code, tau, a, normalize, below):
 @pytest.mark.parametrize("below", ["silent", "last"])
 def test_latency(code, normalize, below):
     x = np.array([[0, 0.01, 0.1, 0.1004, 0.13, 0.2, 0.47, 0.83, 1.0]])
-    layer = LatencyEncoding(9, code, 3.0, 0.1, normalize, below)
+    layer = LatencyEncoding(9, code, None if normalize else 3.0, 0.1, normalize, below)
     expected = [latency(v, 9, code, 3.0, 0.1, normalize, below) for v in x[0]]
     y = to_numpy(layer(x.astype("float32")))
     np.testing.assert_array_equal(y[0, :, 3:], np.stack(expected, -1)[:, 3:])
@@ -164,7 +165,8 @@ def test_latency_of_snntorch(code):
     theirs = spikegen.latency(
         torch.tensor(x), 20, 0.01, normalize=True, linear=linear, clip=True
     ).numpy()
-    layer = LatencyEncoding(20, code, tau=19.0, normalize=not linear)  # linear: they ignore a
+    tau = 19.0 if linear else None
+    layer = LatencyEncoding(20, code, tau, normalize=not linear)  # linear: they ignore a
     found = to_numpy(layer(x[None]))[0]
     assert (found.argmax(0) != theirs.argmax(0)).mean() < 0.04  # roundings of x - a
     np.testing.assert_array_equal(found.sum(0), theirs.sum(0))
@@ -185,6 +187,29 @@ def test_delta(off_spikes, initial):
         torch.tensor(x.swapaxes(0, 1)), 0.5, initial == "first", off_spikes is not None
     )
     np.testing.assert_array_equal(y, theirs.numpy().swapaxes(0, 1))
+
+
+@pytest.mark.parametrize("initial", ["zero", "first"])
+def test_delta_of_what_is_not_masked(initial):
+    """Masked steps are silent, and what they hold (NaN, say) changes nothing."""
+    options = {"threshold": 0.3, "off_spikes": "negative", "initial": initial, "return_state": True}
+    x = np.where(MASK[..., None], SEQUENCE, np.nan)
+    y, state = DeltaEncoding(**options)(tensor(x), mask=tensor(MASK, "bool"))
+    for row, valid in enumerate(MASK[:2]):
+        expected, last = DeltaEncoding(**options)(SEQUENCE[row : row + 1, valid])
+        np.testing.assert_array_equal(to_numpy(y)[row, valid], to_numpy(expected)[0])
+        np.testing.assert_array_equal(to_numpy(state)[row], to_numpy(last)[0])
+    np.testing.assert_array_equal(to_numpy(y)[~MASK], 0)
+    np.testing.assert_array_equal(to_numpy(state)[2], 0.0 if initial == "zero" else np.nan)
+
+
+def test_masked_delta_of_any_length():
+    inputs = keras.Input((None, 2))
+    model = keras.Model(inputs, DeltaEncoding(1.0)(layers.Masking(mask_value=9.0)(inputs)))
+    x = np.array([9.0, 2.0, 9.0, 2.5, 3.0, 9.0])[None, :, None] * np.ones(2)
+    y = model.predict(x, verbose=0)
+    np.testing.assert_array_equal(y[0], np.array([0, 1, 0, 0, 0, 0])[:, None] * np.ones(2))
+    np.testing.assert_array_equal(model.predict(x[:, :4], verbose=0), y[:, :4])
 
 
 def test_population():
@@ -219,6 +244,29 @@ def test_configs_policies_and_symbols(name, policy):
     assert layer.compute_output_shape((3, 4, 5)) == tuple(y.shape)
 
 
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "fold"])
+def test_integers_are_numbers(name):
+    x = np.array([[3, 0], [-2, 1], [5, 5]], "int32")[None]
+    expected = EVERY[name](dtype="float32")(x.astype("float32"))
+    layer = EVERY[name](dtype="float32")
+    y = layer(x)
+    assert dtype_of(y) == layer(keras.Input((3, 2), dtype="int32")).dtype == "float32"
+    np.testing.assert_array_equal(to_numpy(y), to_numpy(expected))
+
+
+def test_counts_grow_on_in_half_precision():
+    layer = ReduceTime("mean", return_state=True, dtype="mixed_bfloat16")
+    x, state = np.ones((2, 200, 3), "float32"), None
+    for _ in range(3):
+        y, *state = layer(tensor(x), initial_state=state)
+    assert dtype_of(y) == "bfloat16"
+    np.testing.assert_array_equal(to_numpy(state[0]), 600)
+    np.testing.assert_array_equal(to_numpy(state[1]), 600)
+    np.testing.assert_array_equal(to_numpy(y), 1)
+    symbolic = layer(keras.Input((200, 3)))
+    assert [s.dtype for s in symbolic] == [dtype_of(v) for v in (y, *state)]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -229,7 +277,8 @@ def test_configs_policies_and_symbols(name, policy):
         (lambda: LatencyEncoding(0), "num_steps=0"),
         (lambda: LatencyEncoding(4, "sqrt"), "code='sqrt'. Expected one of"),
         (lambda: LatencyEncoding(4, threshold=0.0), "threshold=0.0. Expected 0 < threshold < 1"),
-        (lambda: LatencyEncoding(4, tau=0.0), "tau=0.0"),
+        (lambda: LatencyEncoding(4, tau=0.0, normalize=False), "tau=0.0"),
+        (lambda: LatencyEncoding(4, tau=2.0), "tau=2.0 with normalize=True"),
         (lambda: LatencyEncoding(4, below="first"), "below='first'"),
         (lambda: DeltaEncoding(-0.1), "threshold=-0.1"),
         (lambda: DeltaEncoding(off_spikes=True), "off_spikes=True. Expected one of"),
@@ -240,12 +289,37 @@ def test_configs_policies_and_symbols(name, policy):
         (lambda: ReduceTime("median"), "reduction='median'"),
         (lambda: ReduceTime()(np.ones((2, 0, 3))), "at least one step"),
         (lambda: FoldTime("conv"), "layer='conv'. Expected a keras.layers.Layer"),
-        (lambda: FoldTime(layers.Dense(2))(np.ones(3)), "time axis to fold"),
+        (lambda: FoldTime(layers.Dense(2))(np.ones(3)), "at least one step"),
+        (lambda: FoldTime(layers.Dense(2))(np.ones((3, 0, 4))), "at least one step"),
+        (lambda: FoldTime(LIF()), "has a memory"),
+        (lambda: FoldTime(keras.Sequential([ReduceTime()])), "has a memory"),
     ],
 )
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("layer", [ReduceTime("sum"), DeltaEncoding(), FoldTime(layers.ReLU())])
+@pytest.mark.parametrize("shape", [(3, 1), (1, 4), (3, 4, 5), (4, 3)])
+def test_masks_of_other_shapes(layer, shape):
+    with pytest.raises(ValueError, match=r"a mask of shape .* Expected \(batch, time\), \(3, 4\)"):
+        layer(tensor(SEQUENCE), mask=tensor(np.ones(shape), "bool"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes"),
+    [
+        (ReduceTime("mean"), [(3, 5)]),
+        (ReduceTime("last"), [(3, 5), (1,)]),
+        (ReduceTime("sum"), [(1, 5)]),
+        (DeltaEncoding(), [(3, 1)]),
+        (DeltaEncoding(), [(3, 5), (3,)]),
+    ],
+)
+def test_states_of_other_shapes(layer, shapes):
+    with pytest.raises(ValueError, match=r"an initial_state of shapes .* Expected \d \(\w+"):
+        layer(tensor(SEQUENCE), initial_state=[tensor(np.ones(shape)) for shape in shapes])
 
 
 STATEFUL = {
@@ -263,7 +337,7 @@ STATEFUL = {
 def test_chunks_are_one_run(name, masked):
     whole, layer = STATEFUL[name](), STATEFUL[name](return_state=True)
     reduces = isinstance(layer, ReduceTime)
-    options = {"mask": tensor(MASK, "bool")} if masked and reduces else {}
+    options = {"mask": tensor(MASK, "bool")} if masked else {}
     expected = to_numpy(whole(tensor(SEQUENCE), **options))
     state, made = layer.first_state(tensor(SEQUENCE[:, 0])), []
     assert len(state) == len(layer.state_names)

@@ -229,6 +229,15 @@ def test_streams_of_events(tmp_path):
     np.testing.assert_allclose(run(streaming(reduced, 2), EVENTS, 2)[1], expected.max(1), atol=1e-5)
 
 
+def test_streams_of_random_spikes():
+    """Each piece draws anew, and the mean converges to the intensities."""
+    layers_ = [layers.RateEncoding(4, seed=0), layers.ReduceTime("mean")]
+    streamed = streaming(keras.Sequential([keras.Input((200,)), *layers_]), 20)
+    made = run(streamed, np.full((1, 200), 0.3, "float32"), 20)
+    assert (made[0] != made[1]).any()
+    np.testing.assert_allclose(made[-1], 0.3, atol=0.12)
+
+
 def test_streams_of_other_models():
     inputs = keras.Input((None, 4))
     x = layers.DeltaEncoding(0.3, "negative", "first")(inputs)

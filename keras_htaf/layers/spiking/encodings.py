@@ -8,7 +8,14 @@ from numbers import Integral
 import keras
 from keras import ops
 
-from keras_htaf.layers.spiking.time_axis import check_steps, check_time, repeated
+from keras_htaf.layers.spiking.time_axis import (
+    check_steps,
+    check_time,
+    checked_mask,
+    checked_state,
+    held,
+    repeated,
+)
 from keras_htaf.surrogates.base import positive
 
 _register = keras.saving.register_keras_serializable(package="keras_htaf")
@@ -109,7 +116,7 @@ class LatencyEncoding(_Encoding):
     Args:
         num_steps: Positive integer T.
         code: `"log"` (default) or `"linear"`.
-        tau: Positive float, in steps, if `normalize` is false. Default 1.
+        tau: Positive float, in steps, if `normalize` is false. Default 1 then.
         threshold: a, above 0 and below 1. Default 0.01.
         normalize: Whether the codes fill all steps. Default True.
         below: What an intensity below the threshold gives: `"silent"` (default), no spike; or
@@ -123,7 +130,7 @@ class LatencyEncoding(_Encoding):
         Spikes 0/1 of shape (batch, T, ...), at most one over time, without a gradient.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or `tau` is given although codes are normalised.
 
     Example:
 
@@ -139,7 +146,7 @@ class LatencyEncoding(_Encoding):
         self,
         num_steps: int,
         code: str = "log",
-        tau: float = 1.0,
+        tau: float | None = None,
         threshold: float = 0.01,
         normalize: bool = True,
         below: str = "silent",
@@ -150,9 +157,14 @@ class LatencyEncoding(_Encoding):
         _check_choice("below", below, ("silent", "last"))
         if not 0 < threshold < 1:
             raise ValueError(f"Received threshold={threshold!r}. Expected 0 < threshold < 1.")
+        if normalize and tau is not None:
+            raise ValueError(
+                f"Received tau={tau!r} with normalize=True, which sets it. Expected "
+                "normalize=False, or no tau."
+            )
         self.num_steps = check_steps(num_steps)
         self.code = code
-        self.tau = positive("tau", tau)
+        self.tau = None if normalize else positive("tau", 1.0 if tau is None else tau)
         self.threshold = float(threshold)
         self.normalize = normalize
         self.below = below
@@ -194,6 +206,8 @@ class DeltaEncoding(_Encoding):
         "channels"   s_t = [d_t >= threshold], and as further channels [d_t <= -threshold], which
                      keeps all spikes 0/1, as the two polarities of an event camera
 
+    Steps that a mask takes out give 0, and x_{t-1} is the last input that it does not.
+
     Args:
         threshold: Positive float. Default 0.1.
         off_spikes: What a fall gives, see above. Default `None`, nothing.
@@ -207,13 +221,15 @@ class DeltaEncoding(_Encoding):
         inputs: Shape (batch, time, ...).
         initial_state: List of the inputs of the step before, shape (batch, ...). NaN stands for
             none.
+        mask: Shape (batch, time), true for the steps that count.
 
     Returns:
         Spikes of the inputs' shape, the last axis doubled for `"channels"`; without a gradient.
         With `return_state` a tuple of them and the last inputs.
 
     Raises:
-        ValueError: If an argument is out of range, or the inputs have no time axis.
+        ValueError: If an argument is out of range, the inputs have no time axis, or a mask or a
+            state has another shape.
 
     Example:
 
@@ -243,7 +259,8 @@ class DeltaEncoding(_Encoding):
 
     def first_state(self, like) -> tuple:
         """The state before the first step, for inputs of the shape of `like`."""
-        return (ops.full_like(like, 0.0 if self.initial == "zero" else math.nan),)
+        value = 0.0 if self.initial == "zero" else math.nan
+        return (ops.full_like(like, value, dtype=self.compute_dtype),)
 
     def build(self, input_shape):
         check_time(self, input_shape)
@@ -253,12 +270,17 @@ class DeltaEncoding(_Encoding):
                 'off_spikes="channels". Expected (batch, time, ..., channels).'
             )
 
-    def call(self, inputs, initial_state=None):
+    def call(self, inputs, initial_state=None, mask=None):
+        check_time(self, inputs.shape)
+        x = ops.cast(inputs, self.compute_dtype)
         if initial_state is None:
-            initial_state = self.first_state(inputs[:, 0])
-        before = ops.concatenate([ops.expand_dims(initial_state[0], 1), inputs[:, :-1]], axis=1)
+            initial_state = self.first_state(x[:, 0])
+        (before,) = checked_state(self, initial_state, [(x.shape[0], *x.shape[2:])])
+        x = ops.concatenate([ops.expand_dims(ops.cast(before, x.dtype), 1), x], axis=1)
+        if mask is not None:
+            x = held(x, checked_mask(self, mask, inputs))
         # What is compared to NaN is false: no spikes in a step that has none before it.
-        change = self._single(inputs) - self._single(before)
+        change = self._single(x[:, 1:]) - self._single(x[:, :-1])
         on, off = change >= self.threshold, change <= -self.threshold
         if self.off_spikes == "channels":
             spikes = self._as_spikes(ops.concatenate([on, off], axis=-1))
@@ -266,7 +288,7 @@ class DeltaEncoding(_Encoding):
             spikes = self._as_spikes(on) - self._as_spikes(off)
         else:
             spikes = self._as_spikes(on)
-        return (spikes, inputs[:, -1]) if self.return_state else spikes
+        return (spikes, x[:, -1]) if self.return_state else spikes
 
     def compute_mask(self, inputs, mask=None):
         return (mask, None) if self.return_state else mask

@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from keras_htaf.layers.spiking.time_axis import check_time, checked_mask
+
 
 @keras.saving.register_keras_serializable(package="keras_htaf")
 class FoldTime(keras.layers.Wrapper):
@@ -26,7 +28,8 @@ class FoldTime(keras.layers.Wrapper):
         mask: Shape (batch, time), passed on as it is.
 
     Raises:
-        ValueError: If `layer` is no layer, or the inputs have no time axis.
+        ValueError: If `layer` is no layer, or has a memory (neurons, `ReduceTime`), the inputs have
+            no time axis, or the mask has another shape.
 
     Example:
 
@@ -37,13 +40,22 @@ class FoldTime(keras.layers.Wrapper):
     def __init__(self, layer, **kwargs):
         if not isinstance(layer, keras.layers.Layer):
             raise ValueError(f"Received layer={layer!r}. Expected a keras.layers.Layer.")
+        if any(hasattr(inner, "state_names") for inner in layer._flatten_layers()):
+            raise ValueError(
+                f"Received layer={layer.name!r}, which has a memory. Expected one that treats each "
+                "step by itself: what goes over time is used without FoldTime."
+            )
         super().__init__(layer, **{"dtype": layer.dtype_policy, **kwargs})
         self.supports_masking = True
 
     def build(self, input_shape):
+        check_time(self, input_shape)
         super().build(_folded(input_shape))
 
     def call(self, inputs, mask=None):
+        check_time(self, inputs.shape)
+        if mask is not None:
+            mask = checked_mask(self, mask, inputs)
         size = _sizes(inputs)[:2]
         x = ops.reshape(inputs, (-1, *_sizes(inputs)[2:]))
         if mask is not None and isinstance(self.layer, keras.layers.BatchNormalization):
@@ -62,11 +74,6 @@ class FoldTime(keras.layers.Wrapper):
 
 
 def _folded(shape) -> tuple:
-    if len(shape) < 2:
-        raise ValueError(
-            f"Received an input of shape {tuple(shape)}. Expected (batch, time, ...) with a time "
-            "axis to fold."
-        )
     batch, time = shape[:2]
     return (None if None in (batch, time) else batch * time, *shape[2:])
 

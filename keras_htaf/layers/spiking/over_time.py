@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_htaf import backend, neurons
 from keras_htaf.layers.spiking.neuron import NeuronLayer
-from keras_htaf.layers.spiking.time_axis import check_time
+from keras_htaf.layers.spiking.time_axis import agree, check_time, checked_mask, checked_state
 from keras_htaf.quantizers import Step
 
 
@@ -72,6 +72,10 @@ class OverTime(NeuronLayer):
 
     def reset_states(self) -> None:
         """Start from the resting state again."""
+        if not self._kept:
+            raise ValueError(
+                f"Layer {self.name!r} keeps no states. Expected one with stateful=True, built."
+            )
         for weight, value in zip(self._kept, self._initial(), strict=True):
             weight.assign(ops.full(weight.shape, value, weight.dtype))
 
@@ -89,7 +93,7 @@ class OverTime(NeuronLayer):
         check_time(self, inputs.shape)
         x = self._in_order(self.in_compute_dtype(inputs))
         state = self._state_before(x, initial_state)
-        mask = {} if mask is None else {"mask": self._in_order(self._checked_mask(mask, x))}
+        mask = {} if mask is None else {"mask": self._in_order(checked_mask(self, mask, x))}
         parameters = self.parameters()
         if self.spike is not None and self.spike.is_tapped:
             return self._watched({"x": x, **mask}, state, parameters, training)
@@ -162,31 +166,14 @@ class OverTime(NeuronLayer):
             if not self.stateful:
                 return self.first_state(x[:, 0])
             kept = tuple(self._kept[0].shape)
-            if not _agree(kept, shape):
+            if not agree(kept, shape):
                 raise ValueError(
                     f"Layer {self.name!r} is stateful and keeps states of shape {kept}. Received "
                     f"inputs for states of shape {shape}. Expected batches of the same size."
                 )
             return tuple(ops.convert_to_tensor(weight) for weight in self._kept)
-        given = tuple(given) if isinstance(given, (list, tuple)) else (given,)
-        if len(given) != len(self.state_names) or not all(
-            _agree(tuple(state.shape), shape) for state in given
-        ):
-            raise ValueError(
-                f"Layer {self.name!r} received an initial_state of shapes "
-                f"{[tuple(state.shape) for state in given]}. Expected {len(self.state_names)} "
-                f"({', '.join(self.state_names)}), each of shape {shape}."
-            )
+        given = checked_state(self, given, [shape] * len(self.state_names))
         return tuple(ops.cast(state, self.state_dtype) for state in given)
-
-    def _checked_mask(self, mask, x):
-        mask = ops.convert_to_tensor(mask)
-        if not _agree(tuple(mask.shape), tuple(x.shape[:2])):
-            raise ValueError(
-                f"Layer {self.name!r} received a mask of shape {tuple(mask.shape)} with inputs of "
-                f"shape {tuple(x.shape)}. Expected (batch, time), {tuple(x.shape[:2])}."
-            )
-        return ops.cast(mask, "bool")
 
     def _in_order(self, x):
         return ops.flip(x, axis=1) if self.go_backwards else x
@@ -221,10 +208,3 @@ class OverTime(NeuronLayer):
     def get_config(self):
         names = ("return_sequences", "return_state", "stateful", "go_backwards")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-def _agree(shape, expected) -> bool:
-    """Whether two shapes may be the same."""
-    return len(shape) == len(expected) and all(
-        None in (a, b) or a == b for a, b in zip(shape, expected, strict=True)
-    )

@@ -211,7 +211,7 @@ class _Conversion:
         """The mean over time, in the units of the model."""
         if not self._is_timed(x):
             return x
-        mean = layers.ReduceTime("mean", name="readout")(x)
+        mean = layers.ReduceTime("mean", name="readout", dtype="float32")(x)
         self.factors[id(mean)] = self._factor(x)
         return self.plain(mean)
 

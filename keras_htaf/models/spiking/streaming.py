@@ -32,7 +32,8 @@ def streaming(model: keras.Model, chunk: int = 1) -> keras.Model:
     Fed with a sequence in pieces, each with the states that the one before gave, it gives what the
     model gives for the whole: the outputs of each piece where that returns sequences, the result so
     far (spike count, mean logits, ...) where it does not. It has no hidden state, so that it can be
-    exported, and one model serves any number of streams.
+    exported, and one model serves any number of streams. The exception is `RateEncoding`: its copy
+    draws from a seed generator of its own, one for all streams, and so other spikes than the model.
 
     Where inputs do not change (direct or rate coding), x is the input itself, and each call goes on
     for `chunk` steps with it: one may stop as soon as the outputs decide.
