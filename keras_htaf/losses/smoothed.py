@@ -11,7 +11,7 @@ from keras_htaf.losses.labels import one_hot
 
 
 @keras.saving.register_keras_serializable(package="keras_htaf")
-class SmoothedCrossentropy(keras.losses.SparseCategoricalCrossentropy):
+class SmoothedCrossentropy(keras.losses.Loss):
     """Cross-entropy of integer labels, smoothed.
 
         loss = -sum_k t_k log p_k,    t_k = (1 - label_smoothing) [k = y] + label_smoothing / K
@@ -47,7 +47,8 @@ class SmoothedCrossentropy(keras.losses.SparseCategoricalCrossentropy):
             raise ValueError(
                 f"Received label_smoothing={label_smoothing!r}. Expected 0 <= label_smoothing < 1."
             )
-        super().__init__(from_logits=from_logits, **{"name": "smoothed_crossentropy", **kwargs})
+        super().__init__(**{"name": "smoothed_crossentropy", **kwargs})
+        self.from_logits = from_logits
         self.label_smoothing = label_smoothing
 
     def call(self, y_true, y_pred):
@@ -64,7 +65,7 @@ class SmoothedCrossentropy(keras.losses.SparseCategoricalCrossentropy):
 
     def get_config(self):
         return {
-            **keras.losses.Loss.get_config(self),
+            **super().get_config(),
             "label_smoothing": self.label_smoothing,
             "from_logits": self.from_logits,
         }

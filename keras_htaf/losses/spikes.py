@@ -8,6 +8,7 @@ from numbers import Real
 import keras
 from keras import ops
 
+from keras_htaf import backend
 from keras_htaf.losses.labels import one_hot
 from keras_htaf.samples import labels_over_time
 from keras_htaf.surrogates.base import positive
@@ -268,6 +269,12 @@ def first_spike_time(spikes):
     Args:
         spikes: Shape (batch, time, ...), in [0, 1].
     """
-    # Not `cumprod`, whose gradient is wrong on TensorFlow where a factor is 0.
-    silent = ops.associative_scan(ops.multiply, 1.0 - spikes, axis=1)
-    return ops.sum(ops.reshape(silent, ops.shape(spikes)), axis=1)  # TensorFlow forgets its rank
+    # Not `cumprod`, whose gradient is wrong on TensorFlow where a factor is 0, nor
+    # `associative_scan`, which TensorFlow takes most of a minute to trace.
+    (silent,), _ = backend.scan(_still_silent, {"x": spikes}, (ops.ones_like(spikes[:, 0]),), {})
+    return ops.sum(silent, axis=1)
+
+
+def _still_silent(inputs, state, parameters):
+    silent = state[0] * (1.0 - inputs["x"])
+    return (silent,), (silent,)
