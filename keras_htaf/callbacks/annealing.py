@@ -122,14 +122,12 @@ class AnnealSharpness(keras.callbacks.Callback):
         found = self._candidates()
         unknown = [name for name in self.layers or () if not self._named(name, found)]
         if not found or unknown:
+            there, why = [s.path or s.name for s in found], "so there is nothing to anneal"
+            if unknown:
+                why = f"and neither steps nor layers that hold some with the names {unknown}"
             raise ValueError(
-                f"AnnealSharpness found the step layers {[step.path or step.name for step in found]} in "
-                f"model {self.model.name!r}, frozen ones left out, "
-                + (
-                    f"and neither steps nor layers that hold some with the names {unknown}."
-                    if unknown
-                    else "so there is nothing to anneal."
-                )
+                f"AnnealSharpness found the step layers {there} in model {self.model.name!r}, "
+                f"frozen ones left out, {why}."
             )
         for value in self.peak or ():
             self._sharpnesses(self._annealed(), value)
