@@ -314,7 +314,8 @@ def _features(tensor, name) -> tuple[int, ...]:
     if len(features) not in (1, 3) or None in features:
         raise ValueError(
             f"Model {name!r} takes inputs of shape {tuple(tensor.shape)}. Expected (batch, time, "
-            "features) or (batch, time, height, width, channels) with known sizes."
+            "features) or (batch, time, height, width, channels) with known sizes: what makes the "
+            "time axis, and what comes before it, stays outside."
         )
     return features
 
