@@ -100,6 +100,24 @@ def test_interpret_page(tmp_path, monkeypatch):
     assert (tmp_path / "tables/bits.csv").exists()
 
 
+def test_spiking_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/spiking.md").read_text(encoding="utf-8")
+    scope = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, scope)
+    x, y = scope["x"], scope["y"]
+    for name, least in (("model", 0.9), ("relu", 0.85), ("spiking", 0.8)):
+        decided = scope[name].predict(x, verbose=0).argmax(-1)
+        assert np.mean(decided == y) > least, name
+    counts = keras.ops.convert_to_numpy(scope["counts"])
+    np.testing.assert_array_equal(counts, scope["model"].predict(x[:5], verbose=0))
+    joined = np.concatenate(scope["outputs"], axis=1)
+    np.testing.assert_allclose(joined, scope["whole"], atol=1e-5)
+    for picture in ("raster", "membrane", "rates"):
+        assert (tmp_path / f"{picture}.png").stat().st_size > 5_000
+
+
 def _columns(page: Path, column: int) -> list[str]:
     rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     return [row.split("|")[column] for row in rows]

@@ -47,9 +47,10 @@ class AnnealSharpness(keras.callbacks.Callback):
             epochs of the `fit`. Give it when training is continued with a changed `epochs`.
         frequency: `"epoch"` (default) or `"step"`. With `"step"` and data whose length Keras
             does not know, the first epoch trains at `start`.
-        layers: Names of the steps to anneal. Default: all but the quantizers of kernels, whose
-            latent weights are clipped to where their slope ends (in binary layers their names are
-            "kernel_quantizer" and the like; several layers may share a name). Where such a slope
+        layers: Names of the steps to anneal, or of layers that hold them, such as those of neurons
+            (several may share a name). Default: all but the quantizers of kernels, whose latent
+            weights are clipped to where their slope ends; these are annealed by their own names
+            alone ("kernel_quantizer" and the like in binary layers). Where such a slope
             then ends before the clip, so that weights beyond it get no gradient, `fit` warns.
             Either way steps that are frozen, by themselves or with the layer or model that holds
             them, keep their sharpness: those of a `distillation.Distiller`'s teacher, say.
@@ -119,12 +120,14 @@ class AnnealSharpness(keras.callbacks.Callback):
         self._current = None
         self._warned = False
         found = self._candidates()
-        unknown = set(self.layers or ()) - {layer.name for layer in found}
+        unknown = [name for name in self.layers or () if not self._named(name, found)]
         if not found or unknown:
+            there, why = [s.path or s.name for s in found], "so there is nothing to anneal"
+            if unknown:
+                why = f"and neither steps nor layers that hold some with the names {unknown}"
             raise ValueError(
-                f"AnnealSharpness found the step layers {[layer.name for layer in found]} in model "
-                f"{self.model.name!r}, frozen ones left out"
-                + (f", not {sorted(unknown)}." if unknown else ", so there is nothing to anneal.")
+                f"AnnealSharpness found the step layers {there} in model {self.model.name!r}, "
+                f"frozen ones left out, {why}."
             )
         for value in self.peak or ():
             self._sharpnesses(self._annealed(), value)
@@ -160,7 +163,19 @@ class AnnealSharpness(keras.callbacks.Callback):
         return [step for step in steps if id(step) not in frozen]
 
     def _annealed(self) -> list[Sloped]:
-        return [s for s in self._candidates() if not self.layers or s.name in self.layers]
+        steps = self._candidates()
+        if not self.layers:
+            return steps
+        named = {id(step) for name in self.layers for step in self._named(name, steps)}
+        return [step for step in steps if id(step) in named]
+
+    def _named(self, name: str, steps: list[Sloped]) -> list[Sloped]:
+        """Those of the steps that have the name or, if none has, units of layers that have it."""
+        if own := [step for step in steps if step.name == name]:
+            return own
+        holders = [layer for layer in self.model._flatten_layers() if layer.name == name]
+        held = {id(layer) for holder in holders for layer in holder._flatten_layers()}
+        return [step for step in units_among(steps, self.model) if id(step) in held]
 
     def _total_epochs(self) -> int:
         return self.epochs or self.params["epochs"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 
 _MICROSECONDS = 1000
@@ -80,7 +82,7 @@ def event_frames(
 def check_framing(num_frames: int, by: str, window_ms: float | None, pool: int) -> None:
     """Raises ValueError unless the arguments of `event_frames` fit together."""
     for name, value in (("num_frames", num_frames), ("pool", pool)):
-        if value != int(value) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ValueError(f"Received {name}={value!r}. Expected a positive integer.")
     if by not in ("time", "count"):
         raise ValueError(f"Received by={by!r}. Expected 'time' or 'count'.")

@@ -45,8 +45,8 @@ def from_nir(graph: Any, *, dt: float | None = None, **options) -> keras.Model:
             `Scale`, `Conv2d`, `AvgPool2d`, `SumPool2d`, `Flatten`, `IF`, `LIF`, `CubaLIF`, `LI`,
             and graphs of these; edges that meet are added, and a neuron may have a loop through
             one `Affine` or `Linear`.
-        dt: Seconds of a step. Default: what the file says, if this package wrote it, else 1e-4,
-            which snnTorch takes for granted.
+        dt: Seconds of a step. Default: the `dt` in the graph's metadata, where `to_nir` puts it;
+            else 1e-4, which snnTorch takes for granted.
         **options: Of all neurons that fire, in place of the file's: `reset`, `reset_value`,
             `reset_next_step`, `detach_reset`, `fires_before_update`, `fires_at_threshold`,
             `surrogate`, `forward`.

@@ -75,9 +75,9 @@ def to_node(nir: Any, layer, order: Order, dt: float) -> tuple[Any, str]:
             threshold = np.nextafter(threshold, np.float32(-np.inf))
         firing = {"v_threshold": threshold, "v_reset": np.full_like(threshold, _v_reset(neuron))}
     if np.all(decay == 1) and type(neuron) is neurons.LIF and not neuron.scale_input:
+        starts = [f"starts from {neuron.rest:g}"] if neuron.rest else []
         node = nir.IF(r=_single(np.ones_like(decay)), **firing, metadata=metadata)
-        starts = f"starts from {neuron.rest:g}" if neuron.rest else ""
-        return node, "; ".join(filter(None, [_lost(neuron), starts]))
+        return node, "; ".join(_lost(layer) + starts)
     if np.any(decay == 1):
         raise ValueError(
             "a decay of 1 has no time constant; of NIR's neurons only IF does not leak, with all "
@@ -89,7 +89,7 @@ def to_node(nir: Any, layer, order: Order, dt: float) -> tuple[Any, str]:
     if type(neuron) is neurons.LI:
         return nir.LI(tau=_single(tau), **leaky), ""
     if type(neuron) is neurons.LIF:
-        return nir.LIF(tau=_single(tau), **leaky, **firing), _lost(neuron)
+        return nir.LIF(tau=_single(tau), **leaky, **firing), "; ".join(_lost(layer))
     synaptic = 1 - values["synaptic_decay"]
     if np.any(synaptic == 0):
         raise ValueError("a synaptic_decay of 1 has no time constant")
@@ -100,7 +100,7 @@ def to_node(nir: Any, layer, order: Order, dt: float) -> tuple[Any, str]:
         **leaky,
         **firing,
     )
-    return node, _lost(neuron)
+    return node, "; ".join(_lost(layer))
 
 
 def to_layer(
@@ -221,13 +221,21 @@ def _said(layer) -> dict:
     }
 
 
-def _lost(neuron) -> str:
+def _lost(layer) -> list[str]:
+    """Why other readers will give other spikes."""
+    neuron = layer.neuron
+    found = []
+    if layer.spike.forward_mode == "smooth":
+        found.append("smooth spikes, which keras_htaf.harden makes hard")
     if neuron.fires_before_update:
-        return "fires before the update"
-    if neuron.reset in ("subtract", "none"):
-        return f"reset {neuron.reset!r}" + (", in the next step" if neuron.reset_next_step else "")
-    late = neuron.reset_next_step and (neuron.reset == "value" or type(neuron) is neurons.CubaLIF)
-    return "resets in the next step" if late else ""
+        found.append("fires before the update")
+    elif neuron.reset in ("subtract", "none"):
+        late = ", in the next step" if neuron.reset_next_step else ""
+        found.append(f"reset {neuron.reset!r}{late}")
+    elif neuron.reset_next_step and type(neuron) is neurons.CubaLIF:
+        # Of LIF it makes no difference to spikes: leak(after(v, r)) is leak(u).
+        found.append("resets in the next step")
+    return found
 
 
 def _v_reset(neuron) -> float:

@@ -38,8 +38,9 @@ def to_nir(
     with gain 1, or 1 - decay if `scale_input`. Images become channels first, and what follows a
     flattened one is reordered. Batch normalisation becomes part of the map before it. A threshold
     that a tie reaches (`fires_at_threshold`) becomes the next smaller float32. What NIR has no
-    place for (a reset by subtraction, in the next step, or none; the slope) is metadata that
-    `from_nir` reads; of what makes spikes differ elsewhere there is a warning.
+    place for (a reset by subtraction, in the next step, or none; the slope, and whether spikes are
+    smooth) is metadata that `from_nir` reads; of what makes spikes differ elsewhere there is a
+    warning.
 
     Args:
         model: A functional or sequential model of (batch, time, ...) with one input, of layers
@@ -313,7 +314,8 @@ def _features(tensor, name) -> tuple[int, ...]:
     if len(features) not in (1, 3) or None in features:
         raise ValueError(
             f"Model {name!r} takes inputs of shape {tuple(tensor.shape)}. Expected (batch, time, "
-            "features) or (batch, time, height, width, channels) with known sizes."
+            "features) or (batch, time, height, width, channels) with known sizes: what makes the "
+            "time axis, and what comes before it, stays outside."
         )
     return features
 

@@ -237,7 +237,7 @@ class Surrogate:
 def positive(name: str, value) -> float:
     """`value` as a float, or a ValueError that names the parameter."""
     try:
-        number = math.nan if isinstance(value, str) else float(value)
+        number = math.nan if isinstance(value, (str, bool)) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not (number > 0 and math.isfinite(number)):

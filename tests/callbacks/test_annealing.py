@@ -11,7 +11,7 @@ from keras_htaf.callbacks import AnnealSharpness
 from keras_htaf.constraints import WeightClip
 from keras_htaf.distillation import Distiller
 from keras_htaf.hardening import step_layers
-from keras_htaf.layers import HTAF, BinaryDense, Heaviside, Sign
+from keras_htaf.layers import HTAF, LIF, BinaryDense, Heaviside, Sign
 from keras_htaf.surrogates import FastSigmoid
 
 X = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
@@ -177,6 +177,30 @@ def test_every_kind_of_step():
     assert values == {"signs": [7.0] * 4, "bits": 5.0, "inner": 7.0}
 
 
+def test_layers_that_hold_steps_are_named():
+    """Neurons, whose steps all have one name; of binary layers not the kernels' quantizers."""
+    binary = BinaryDense(3, input_quantizer="sign", kernel_quantizer="sign", name="binary")
+    model = keras.Sequential([keras.Input((2, 3)), LIF(name="one"), LIF(name="two"), binary])
+    model.compile("sgd", "mse")
+    neurons = [model.get_layer(name).spike for name in ("one", "two")]
+    steps = (*neurons, binary.input_quantizer, binary.kernel_quantizer)
+    one, two, inputs, kernel = weights = [step.sharpness for step in steps]
+    x = np.ones((2, 2, 3))
+    for names, annealed in (
+        (["two"], [two]),
+        (["spike"], [one, two]),
+        (["one", "binary"], [one, inputs]),
+        (["kernel_quantizer"], [kernel]),
+    ):
+        for weight in weights:
+            weight.assign(3.0)
+        model.fit(x, x, verbose=0, callbacks=[AnnealSharpness(5.0, 5.0, layers=names)])
+        found = [float(to_numpy(weight)) == 5.0 for weight in weights]
+        assert found == [any(weight is a for a in annealed) for weight in weights]
+    with pytest.raises(ValueError, match=r"one/spike', .*two/spike'.* the names \['three'\]"):
+        model.fit(x, x, verbose=0, callbacks=[AnnealSharpness(layers=["one", "three"])])
+
+
 def test_a_step_that_is_only_an_activation_from_the_first_batch():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation=HTAF(8.0))])
     model.layers[0].kernel.assign(np.zeros((3, 2)))
@@ -227,7 +251,7 @@ def test_steps_per_execution():
         ({"frequency": "batch"}, "Received frequency='batch'"),
         ({"epochs": 0}, "Received epochs=0"),
         ({"schedule": lambda p: -1.0}, r"Received schedule\(progress\)=-1.0"),
-        ({"layers": ["bots"]}, r"not \['bots'\]"),
+        ({"layers": ["bots"]}, r"'.*bits'\].*with the names \['bots'\]"),
     ],
 )
 def test_errors(arguments, message):

@@ -150,6 +150,7 @@ def test_frames_equal_those_of_tonic(events):
     ("options", "message"),
     [
         ({"num_frames": 0}, "num_frames=0"),
+        ({"num_frames": True}, "num_frames=True"),
         ({"pool": 1.5}, "pool=1.5"),
         ({"by": "events"}, "by='events'"),
         ({"by": "count", "window_ms": 1}, "window_ms with by='count'"),

@@ -258,8 +258,29 @@ def test_options_take_the_place_of_the_file(rng):
 
 
 def test_what_other_readers_do_alike_is_written_without_a_warning(recwarn):
-    to_nir(chain((3,), LIF(reset="zero"), LIF(reset="zero", reset_next_step=True), LI()))
+    options = [{"reset": "zero"}, {"reset": "value", "reset_value": -0.3}]
+    late = [LIF(**option, reset_next_step=True) for option in options]
+    to_nir(chain((3,), *(LIF(**option) for option in options), *late, LI()))
     assert not [w for w in recwarn if "NIR" in str(w.message)]
+
+
+@pytest.mark.parametrize("reset", [{"reset": "zero"}, {"reset": "value", "reset_value": -0.4}])
+def test_a_reset_in_the_next_step_fires_like_one_in_the_same(reset, rng):
+    x = 3 * rng.normal(size=(2, 20, 4))
+    spikes = [to_numpy(LIF(rest=0.1, reset_next_step=late, **reset)(x)) for late in (0, 1)]
+    np.testing.assert_array_equal(*spikes)
+    assert 0 < spikes[0].mean() < 1
+
+
+def test_smooth_spikes_are_warned_of():
+    with pytest.warns(UserWarning, match=r"odd \(smooth spikes, which keras_htaf\.harden makes"):
+        to_nir(chain((3,), LIF(reset="zero", forward="smooth", name="odd")))
+
+
+def test_the_step_of_a_file_is_the_one_it_was_written_with(tmp_path):
+    to_nir(chain((3,), LIF(decay=0.8, reset="zero", name="spikes")), tmp_path / "a.nir", dt=1e-3)
+    decay = from_nir(tmp_path / "a.nir").get_layer("spikes").get_config()["decay"]
+    assert decay == pytest.approx(0.8, abs=1e-6)
 
 
 @pytest.mark.parametrize(

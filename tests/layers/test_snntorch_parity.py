@@ -82,7 +82,6 @@ def test_leaky(reset, delay):
         threshold=0.9,
         reset=reset,
         reset_next_step=delay,
-        detach_reset=delay,  # as they do
         surrogate=FastSigmoid(5.0),
         trainable_decay=True,
         trainable_threshold=True,
@@ -108,7 +107,6 @@ def test_synaptic(reset, delay):
         decay=0.7,
         reset=reset,
         reset_next_step=delay,
-        detach_reset=delay,
         trainable_decay=True,
         trainable_threshold=True,
     )

@@ -244,8 +244,58 @@ def test_trained_constants_stay_sensible():
     model.compile(keras.optimizers.SGD(1e5), lambda y, s: ops.sum(y * s))
     for sign in (1.0, -1.0):
         model.fit(X, sign * UPSTREAM, batch_size=3, verbose=0)
-        assert 0 <= float(to_numpy(layer.decay)) <= 1
+        assert 0 < float(to_numpy(layer.decay)) <= 1
         assert float(to_numpy(layer.threshold)) >= np.float32(1e-3)
+
+
+def test_training_moves_no_constant_that_it_is_given():
+    """What starts below the bounds of training stays there."""
+    options = {"trainable_decay": True, "trainable_threshold": True}
+    layer = layers.LIF(decay=1e-5, threshold=1e-4, **options)
+    model = keras.Sequential([keras.Input((6, 4)), layer])
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.fit(X, X, verbose=0)
+    np.testing.assert_allclose([to_numpy(w) for w in layer.trainable_weights], [1e-5, 1e-4])
+
+
+@pytest.mark.parametrize("kind", [layers.LIF, layers.PLIF, layers.ALIF])
+def test_constants_that_begin_apart(kind, tmp_path):
+    decays, thresholds = np.linspace(0.3, 0.9, 4), [[0.5], [1.5]]
+    layer = kind(decay=decays, threshold=thresholds, per_neuron=True)
+    model = keras.Sequential([keras.Input((6, 2, 4)), layer])
+    x = 2 * np.stack([X, X[::-1]], axis=2)
+    spikes = to_numpy(model(x))
+    for row, column, decay, threshold in ((0, 3, 0.9, 0.5), (1, 1, 0.5, 1.5)):
+        one = kind(decay=decay, threshold=threshold)(x[:, :, row, column, None])
+        np.testing.assert_array_equal(spikes[:, :, row, column], to_numpy(one)[..., 0])
+    model.save(tmp_path / "model.keras")
+    again = load_model(tmp_path / "model.keras")
+    assert again.layers[0].get_config() == layer.get_config()
+    np.testing.assert_array_equal(to_numpy(again(x)), spikes)
+
+
+def test_like_takes_arguments_as_its_class_does():
+    """In their order too, in place of those that are preset."""
+    assert layers.LIF.like("spikingjelly", 0.9).get_config()["decay"] == 0.9
+    found = layers.CubaLIF.like("norse", 0.7, 0.6, 0.5).get_config()
+    names = ("synaptic_decay", "decay", "threshold", "reset")
+    assert [found[name] for name in names] == [0.7, 0.6, 0.5, "zero"]
+    assert layers.IF.like("spyx", 0.4).get_config()["threshold"] == 0.4
+    cell = layers.LIFCell.like("norse", 4, decay=0.8).get_config()
+    assert (cell["units"], cell["decay"], cell["scale_input"]) == (4, 0.8, True)
+    assert layers.LIF.like("norse", tau=4.0).get_config()["decay"] == 0.75
+    with pytest.raises(TypeError, match="too many positional"):
+        layers.LIF.like("norse", 0.9, 1.0, 2.0)
+
+
+def test_presets_that_follow_other_arguments():
+    for late in (True, False):
+        assert layers.LIF.like("snntorch", reset_next_step=late).neuron.detach_reset is late
+    same = layers.CubaLIF.like("snntorch", reset_next_step=False, detach_reset=True)
+    assert same.neuron.detach_reset is True
+    options = {"reset": "value", "reset_value": -0.2}
+    assert layers.IF.like("spikingjelly", **options).neuron.rest == -0.2
+    assert layers.LIF.like("spikingjelly", **options, rest=0.1).neuron.rest == 0.1
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
@@ -354,18 +404,25 @@ def test_diagnose():
 
 
 def test_errors():
-    for decay in (0.0, 1.5, -0.5, float("nan"), "fast", [0.5]):
+    for decay in (0.0, 1.5, -0.5, float("nan"), "fast", True, [0.5, 1.5], [], [[0.5], []]):
         with pytest.raises(ValueError, match=r"Expected 0 < decay <= 1"):
             layers.LIF(decay=decay)
     with pytest.raises(ValueError, match=r"Received synaptic_tau=1"):
         layers.CubaLIF(synaptic_tau=1)
     with pytest.raises(ValueError, match=r"decay=0\.5 and tau=2\. Expected one"):
         layers.LIF(decay=0.5, tau=2)
-    for threshold in (0, -1.0, float("inf"), None):
+    for option in ({"decay": [0.5, 0.6]}, {"threshold": [1.0]}, {"tau": (3.0, 4.0)}):
+        with pytest.raises(ValueError, match=r"Received arrays as .* per_neuron=True"):
+            layers.LIF(**option)
+    for kind in (layers.LIF, layers.LI, layers.CubaLIF):
+        with pytest.raises(ValueError, match="Received a decay of 1 with scale_input=True"):
+            kind(decay=1.0, scale_input=True)
+    for threshold in (0, -1.0, float("inf"), None, True, [1.0, 0.0]):
         with pytest.raises(ValueError, match="Received threshold="):
             layers.ALIF(threshold=threshold)
-    with pytest.raises(ValueError, match="Received adaptation=-1"):
-        layers.ALIF(adaptation=-1)
+    for adaptation in (-1, True, "none"):
+        with pytest.raises(ValueError, match=f"Received adaptation={adaptation!r}"):
+            layers.ALIF(adaptation=adaptation)
     with pytest.raises(ValueError, match="IF neurons do not leak"):
         layers.IF(decay=0.5)
     with pytest.raises(ValueError, match="Expected a decay below 1"):
@@ -399,5 +456,23 @@ def test_shape_errors():
             layers.LIF(**options).reset_states()
     with pytest.raises(ValueError, match="Expected neurons whose number is known"):
         layers.LIF(per_neuron=True)(keras.Input((6, None)))
+    with pytest.raises(ValueError, match=r"an array of shape \(3,\). Expected one that broadcasts"):
+        layers.LIF(decay=[0.5, 0.6, 0.7], per_neuron=True)(X)
     with pytest.raises(ValueError, match=r"makes \(3,\) of that. Expected the same shape"):
         layers.LIF(recurrent=keras.layers.Dense(3))(X)
+
+
+@pytest.mark.parametrize(
+    ("recurrent", "changed"),
+    [
+        (lambda: keras.layers.BatchNormalization(), "moving_mean"),
+        (lambda: keras.Sequential([keras.layers.Dense(4), keras.layers.Dropout(0.5)]), "seed"),
+        (lambda: keras.layers.Dropout(0.5), "seed"),
+    ],
+    ids=["moving statistics", "seeds within", "seeds"],
+)
+def test_recurrent_layers_that_keep_something(recurrent, changed):
+    with pytest.raises(ValueError, match=rf"whose calls change \[.*{changed}"):
+        layers.LIF(recurrent=recurrent())(X)
+    frozen = keras.layers.BatchNormalization(trainable=False)
+    assert layers.LIF(recurrent=frozen)(X).shape == X.shape

@@ -70,6 +70,16 @@ def test_thresholds_are_percentiles():
     assert (spikes == expected).mean() > 0.99
 
 
+def test_data_are_taken_as_the_model_takes_them():
+    """Bytes as floats, and any number of samples by batches."""
+    model = images(stock.Rescaling(1 / 255), stock.Conv2D(2, 3, activation="relu", name="conv"))
+    x = RANDOM.integers(0, 256, (150, 8, 8, 2), "uint8")
+    activity = to_numpy(model.layers[1](model.layers[0](x.astype("float32"))))
+    for data in (x, x.astype("float64"), tensor(x)):
+        threshold = to_spiking(model, data, percentile=99.0).get_layer("conv_spikes").threshold
+        assert float(to_numpy(threshold)) == pytest.approx(np.percentile(activity, 99), rel=1e-4)
+
+
 def test_goes_on(tmp_path):
     """It trains, is saved, and streams: the output after t steps is that of t steps."""
     model = keras.Sequential([keras.Input((6,)), stock.Dense(8, "relu"), stock.Dense(2)])
@@ -120,7 +130,11 @@ def twice():
         (lambda: to_spiking(images(), X, max_pooling="mean"), "max_pooling='mean'"),
         (lambda: to_spiking(images(), X), "has no ReLU"),
         (lambda: to_spiking(images(stock.ReLU()), X[:0]), "at least one sample"),
-        (lambda: to_spiking(images(stock.ReLU()), X * np.nan), "not all finite"),
+        (lambda: to_spiking(images(stock.ReLU()), X * np.nan), "NaN or infinite"),
+        (lambda: to_spiking(images(stock.Rescaling(1e30), stock.ReLU()), 1e20 * X), "not all fin"),
+        (lambda: to_spiking(images(stock.ReLU()), X[0]), r"\('samples', 8, 8, 2\)"),
+        (lambda: to_spiking(images(stock.ReLU()), X[..., :1]), r"shape \(40, 8, 8, 1\)"),
+        (lambda: to_spiking(images(stock.ReLU()), [X[0], X[0, 0]]), "Expected one array of"),
         (lambda: to_spiking(images(stock.ReLU(), stock.ELU()), X), "ELU 'elu.*' cannot be"),
         (lambda: to_spiking(images(stock.ReLU(), stock.Dense(2, "tanh")), X), "'tanh'"),
         (lambda: to_spiking(images(stock.ReLU(negative_slope=0.1)), X), "negative_slope=0.1"),

@@ -96,6 +96,25 @@ def test_normalisation_by_the_threshold():
     assert all(plain.get_layer(n).use_bias for n in ("conv1",))
 
 
+@pytest.mark.parametrize(
+    ("options", "threshold", "decay"),
+    [
+        ({"neuron": lambda **options: layers.LIF(0.7, threshold=0.5, **options)}, 0.5, 0.7),
+        ({"neuron": "if"}, 1.0, 1.0),
+        ({"neuron": "plif", "neuron_options": {"tau": 4.0}}, 1.0, 0.75),
+        ({"neuron_options": {"decay": [0.6] * 6 + [0.8] * 6, "per_neuron": True}}, 1.0, 0.7),
+    ],
+    ids=["function", "if", "plif", "apart"],
+)
+def test_what_follows_the_neurons(options, threshold, decay):
+    """Normalisation has their threshold, the potentials of the readout their decay."""
+    model = built(BUILDERS["mlp"], readout="membrane", **options)
+    gamma = to_numpy(model.get_layer("layer1_norm").gamma)
+    np.testing.assert_allclose(gamma, threshold, rtol=1e-6)
+    found = model.get_layer("head_potential").get_config()["decay"]
+    assert found == pytest.approx(decay)
+
+
 @pytest.mark.parametrize("connect", ["add", "and", "iand"])
 def test_connections(connect):
     options = {"threshold": 0.02}

@@ -73,7 +73,7 @@ def test_snntorch_synaptic():
             [0, 1, 0, 1, 0, 0],
         ),
         (
-            LIF.like("spikingjelly", scale_input=False, reset="value", reset_value=-0.2, rest=-0.2),
+            LIF.like("spikingjelly", scale_input=False, reset="value", reset_value=-0.2),
             [0.3, 0.85, 0.625, -0.2, -0.2, 0.7],
             [0, 0, 0, 1, 0, 0],
         ),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 
 import keras
+import numpy as np
 
 from keras_htaf import neurons
 from keras_htaf.layers.spiking.cell import Cell
-from keras_htaf.layers.spiking.neuron import Constant, decay_of, firing, threshold_of
+from keras_htaf.layers.spiking.constants import Constant, decay_of, number, threshold_of
+from keras_htaf.layers.spiking.neuron import firing
 from keras_htaf.layers.spiking.over_time import OverTime
 
 _register = keras.saving.register_keras_serializable(package="keras_htaf")
@@ -31,7 +32,8 @@ class _ALIF:
         adaptation_tau=None,
         **kwargs,
     ):
-        if not isinstance(adaptation, Real) or not 0 <= adaptation < math.inf:
+        strength = number(adaptation)
+        if not np.all((strength >= 0) & (strength < math.inf)):
             raise ValueError(
                 f"Received adaptation={adaptation!r}. Expected a finite number of at least 0."
             )
@@ -39,7 +41,7 @@ class _ALIF:
         constants = {
             "decay": Constant(decay_of(decay, tau, 0.9)),
             "threshold": threshold_of(threshold),
-            "adaptation": Constant(float(adaptation), "threshold", 0.0, math.inf),
+            "adaptation": Constant(strength, "threshold", 0.0, math.inf),
             "adaptation_decay": Constant(rho),
         }
         super().__init__(**firing(constants, kwargs))
@@ -79,5 +81,5 @@ class ALIF(_ALIF, OverTime):
 class ALIFCell(_ALIF, Cell):
     """The cell of `ALIF`, for `keras.layers.RNN`. Args: as `LIFCell`."""
 
-    def __init__(self, units, *args, **kwargs):
-        super().__init__(*args, units=units, **kwargs)
+    def __init__(self, units, **kwargs):
+        super().__init__(units=units, **kwargs)

@@ -6,7 +6,8 @@ import keras
 
 from keras_htaf import neurons
 from keras_htaf.layers.spiking.cell import Cell
-from keras_htaf.layers.spiking.neuron import Constant, decay_of, firing, threshold_of
+from keras_htaf.layers.spiking.constants import Constant, decay_of, threshold_of
+from keras_htaf.layers.spiking.neuron import firing
 from keras_htaf.layers.spiking.over_time import OverTime
 
 _register = keras.saving.register_keras_serializable(package="keras_htaf")
@@ -17,7 +18,11 @@ class _CubaLIF:
 
     dynamics = neurons.CubaLIF
     presets = {
-        "snntorch": {"reset_next_step": True, "surrogate": "atan"},
+        "snntorch": {
+            "reset_next_step": True,
+            "detach_reset": lambda given: given["reset_next_step"],
+            "surrogate": "atan",
+        },
         "norse": {
             "decay": 0.9,
             "synaptic_decay": 0.8,
@@ -79,5 +84,5 @@ class CubaLIF(_CubaLIF, OverTime):
 class CubaLIFCell(_CubaLIF, Cell):
     """The cell of `CubaLIF`, for `keras.layers.RNN`. Args: as `LIFCell`."""
 
-    def __init__(self, units, *args, **kwargs):
-        super().__init__(*args, units=units, **kwargs)
+    def __init__(self, units, **kwargs):
+        super().__init__(units=units, **kwargs)

@@ -6,7 +6,7 @@ import keras
 
 from keras_htaf import neurons
 from keras_htaf.layers.spiking.cell import Cell
-from keras_htaf.layers.spiking.neuron import Constant, decay_of
+from keras_htaf.layers.spiking.constants import Constant, decay_of
 from keras_htaf.layers.spiking.over_time import OverTime
 
 _register = keras.saving.register_keras_serializable(package="keras_htaf")
@@ -54,5 +54,5 @@ class LI(_LI, OverTime):
 class LICell(_LI, Cell):
     """The cell of `LI`, for `keras.layers.RNN`. Args: `units`, and those of `LI`."""
 
-    def __init__(self, units, *args, **kwargs):
-        super().__init__(*args, units=units, **kwargs)
+    def __init__(self, units, **kwargs):
+        super().__init__(units=units, **kwargs)

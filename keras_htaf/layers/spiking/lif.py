@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 
 from keras_htaf import neurons
 from keras_htaf.layers.spiking.cell import Cell
-from keras_htaf.layers.spiking.neuron import Constant, decay_of, firing, threshold_of
+from keras_htaf.layers.spiking.constants import Constant, decay_of, threshold_of
+from keras_htaf.layers.spiking.neuron import firing
 from keras_htaf.layers.spiking.over_time import OverTime
 
 _register = keras.saving.register_keras_serializable(package="keras_htaf")
@@ -17,10 +19,15 @@ class _LIF:
 
     dynamics = neurons.LIF
     presets = {
-        "snntorch": {"reset_next_step": True, "surrogate": "atan"},
+        "snntorch": {
+            "reset_next_step": True,
+            "detach_reset": lambda given: given["reset_next_step"],
+            "surrogate": "atan",
+        },
         "spikingjelly": {
             "tau": 2.0,
             "reset": "zero",
+            "rest": lambda given: given.get("reset_value", 0.0),
             "detach_reset": False,
             "scale_input": True,
             "fires_at_threshold": True,
@@ -69,12 +76,15 @@ class LIF(_LIF, OverTime):
             step later. Default False.
         surrogate: A `keras_htaf.surrogates` object or name. Default `"htaf"`.
         forward: `"hard"` (default), or `"smooth"` for the surrogate's smooth step, which then
-            drives the reset too. `keras_htaf.harden` makes it hard.
-        trainable_decay: Whether the decay is trained, within [0, 1]. Default False.
+            drives the reset too. `keras_htaf.callbacks.AnnealSharpness` sharpens it (and the slope
+            of a hard one) in training; `keras_htaf.harden` makes it hard.
+        trainable_decay: Whether the decay is trained, within (0, 1]. Default False.
         trainable_threshold: Whether the threshold is trained. Default False.
-        per_neuron: Whether each neuron has a decay and a threshold of its own. Default False.
+        per_neuron: Whether each neuron has a decay and a threshold of its own, which may then be
+            given as arrays that broadcast to the neurons. Default False.
         recurrent: `None` (default); `True` for a dense layer without bias over the last axis; or a
-            layer. What it makes of the last spikes is added to x, and these are a second state.
+            layer that keeps nothing from call to call (no dropout, no batch normalisation). What it
+            makes of the last spikes is added to x, and these are a second state.
         return_sequences: Whether to return the outputs of all steps, or the last that is not
             masked. Default True.
         return_state: Whether to return the states after the last step too. Default False.
@@ -119,8 +129,8 @@ class LIFCell(_LIF, Cell):
     True
     """
 
-    def __init__(self, units, *args, **kwargs):
-        super().__init__(*args, units=units, **kwargs)
+    def __init__(self, units, **kwargs):
+        super().__init__(units=units, **kwargs)
 
 
 class _IF(_LIF):
@@ -165,8 +175,8 @@ class IF(_IF, OverTime):
 class IFCell(_IF, Cell):
     """The cell of `IF`, for `keras.layers.RNN`. Args: as `LIFCell`, but for the decay."""
 
-    def __init__(self, units, *args, **kwargs):
-        super().__init__(*args, units=units, **kwargs)
+    def __init__(self, units, **kwargs):
+        super().__init__(units=units, **kwargs)
 
 
 class _PLIF(_LIF):
@@ -174,7 +184,7 @@ class _PLIF(_LIF):
     presets = {"spikingjelly": _LIF.presets["spikingjelly"]}
 
     def __init__(self, decay=None, threshold=1.0, *, tau=None, trainable_decay=True, **kwargs):
-        if decay_of(decay, tau, 0.5) == 1:
+        if np.any(decay_of(decay, tau, 0.5) == 1):
             raise ValueError(
                 f"Received decay={decay!r}, tau={tau!r}. Expected a decay below 1, which is the "
                 "sigmoid of a weight."
@@ -212,5 +222,5 @@ class PLIF(_PLIF, OverTime):
 class PLIFCell(_PLIF, Cell):
     """The cell of `PLIF`, for `keras.layers.RNN`. Args: as `LIFCell`."""
 
-    def __init__(self, units, *args, **kwargs):
-        super().__init__(*args, units=units, **kwargs)
+    def __init__(self, units, **kwargs):
+        super().__init__(units=units, **kwargs)

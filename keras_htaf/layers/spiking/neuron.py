@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import math
+import inspect
 from dataclasses import asdict, fields
-from numbers import Real
-from typing import NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_htaf.layers.spiking.spike import Spike
-from keras_htaf.surrogates.base import positive
 
-
-class Constant(NamedTuple):
-    """A constant of a neuron's dynamics, which is a weight of its layer."""
-
-    value: float
-    """What the weight starts from."""
-    trained_with: str = "decay"
-    """`trainable_decay` or `trainable_threshold` makes it trainable."""
-    low: float = 0.0
-    high: float = 1.0
-    """Where a trained weight is kept."""
+_EITHER = (("decay", "tau"), ("synaptic_decay", "synaptic_tau"))
 
 
 class NeuronLayer(keras.layers.Layer):
@@ -38,8 +26,9 @@ class NeuronLayer(keras.layers.Layer):
         trainable_decay: Whether the decays are trained. Default False.
         trainable_threshold: Whether the thresholds are trained. Default False.
         per_neuron: Whether each neuron has constants of its own. Default False.
-        recurrent: `None`; `True` for a dense layer without bias, over the last axis; or a layer.
-            What it makes of the last spikes is added to the inputs.
+        recurrent: `None`; `True` for a dense layer without bias, over the last axis; or a layer
+            that keeps nothing from call to call. What it makes of the last spikes is added to the
+            inputs.
         **kwargs: The options of `dynamics`, and of `keras.layers.Layer`.
     """
 
@@ -50,6 +39,7 @@ class NeuronLayer(keras.layers.Layer):
     logit = False
     """Whether what is trained is the logit of the decay."""
     presets: dict[str, dict] = {}
+    """By library: arguments, each a value or a function of all the arguments that are given."""
 
     def __init__(
         self,
@@ -70,7 +60,8 @@ class NeuronLayer(keras.layers.Layer):
         self.trainable_decay = trainable_decay
         self.trainable_threshold = trainable_threshold
         self.per_neuron = per_neuron
-        self._constants = constants
+        self.constants = constants
+        self._check_constants()
         self.spike = None
         if spike is not None:
             self.spike = Spike(**spike, name="spike", dtype=self.state_dtype)
@@ -90,7 +81,9 @@ class NeuronLayer(keras.layers.Layer):
         Args:
             library: `"snntorch"`, `"spikingjelly"`, `"norse"` or `"spyx"`, of those that have such
                 a neuron.
-            *args, **overrides: Arguments of the class, which replace the preset ones.
+            *args, **overrides: Arguments of the class, which replace the preset ones. Two of these
+                follow others, as they do there: in snnTorch the reset is detached if it is the next
+                step's, and in SpikingJelly neurons rest at the `reset_value`.
 
         Raises:
             ValueError: If the library is unknown, or has no such neuron.
@@ -105,11 +98,28 @@ class NeuronLayer(keras.layers.Layer):
                 f"Received library={library!r}. Expected one of {sorted(cls.presets)}, whose "
                 f"conventions {cls.__name__} knows."
             )
-        preset = dict(cls.presets[library])
-        for pair in (("decay", "tau"), ("synaptic_decay", "synaptic_tau")):
-            if any(name in overrides for name in pair):
-                preset = {name: value for name, value in preset.items() if name not in pair}
-        return cls(*args, **{**preset, **overrides})
+        given = inspect.signature(cls.__init__).bind_partial(None, *args, **overrides).arguments
+        del given["self"]
+        given = {**given.pop("kwargs", {}), **given}
+        taken = set(given).union(*(pair for pair in _EITHER if set(pair) & set(given)))
+        preset = {name: v for name, v in cls.presets[library].items() if name not in taken}
+        follows = {name: follow for name, follow in preset.items() if callable(follow)}
+        arguments = {**preset, **given}
+        arguments |= {name: follow(arguments) for name, follow in follows.items()}
+        return cls(**arguments)
+
+    def _check_constants(self):
+        apart = [name for name, constant in self.constants.items() if np.ndim(constant.value)]
+        if apart and not self.per_neuron:
+            raise ValueError(
+                f"Received arrays as {' and '.join(apart)} with per_neuron=False. Expected single "
+                "numbers, or per_neuron=True."
+            )
+        if self.neuron.scale_input and np.any(self.constants["decay"].value == 1):
+            raise ValueError(
+                "Received a decay of 1 with scale_input=True, which multiplies all inputs by "
+                "1 - decay = 0. Expected a decay below 1, or scale_input=False."
+            )
 
     @property
     def state_dtype(self) -> str:
@@ -127,26 +137,35 @@ class NeuronLayer(keras.layers.Layer):
                 f"Layer {self.name!r} received an input of shape {tuple(input_shape)} with "
                 "per_neuron=True. Expected neurons whose number is known."
             )
-        for name, constant in self._constants.items():
-            trainable = getattr(self, f"trainable_{constant.trained_with}")
-            bounds = None if self._as_logit(name) else Within(constant.low, constant.high)
-            value = constant.value
-            weight = self.add_weight(
-                name=self._weight_name(name),
-                shape=features if self.per_neuron else (),
-                initializer=keras.initializers.Constant(
-                    math.log(value / (1.0 - value)) if self._as_logit(name) else value
-                ),
-                trainable=trainable,
-                constraint=bounds if trainable else None,
-                dtype=self.state_dtype,
-                autocast=False,
-            )
-            setattr(self, self._weight_name(name), weight)
+        for name, constant in self.constants.items():
+            self._add_constant(name, constant, features if self.per_neuron else ())
         if self.spike is not None:
             self.spike.build((None, *features))
         if self.is_recurrent:
             self._build_recurrent(features)
+
+    def _add_constant(self, name, constant, shape):
+        value, trainable = constant.value, getattr(self, f"trainable_{constant.trained_with}")
+        try:
+            np.broadcast_to(value, shape)
+        except ValueError as error:
+            raise ValueError(
+                f"Layer {self.name!r} has neurons of shape {shape}, and its {name} is an array of "
+                f"shape {np.shape(value)}. Expected one that broadcasts to them."
+            ) from error
+        as_logit = self._as_logit(name)
+        weight = self.add_weight(
+            name=self._weight_name(name),
+            shape=shape,
+            initializer=keras.initializers.Constant(
+                np.log(value / (1.0 - value)) if as_logit else value
+            ),
+            trainable=trainable,
+            constraint=constant.bounds if trainable and not as_logit else None,
+            dtype=self.state_dtype,
+            autocast=False,
+        )
+        setattr(self, self._weight_name(name), weight)
 
     def _as_logit(self, name):
         return self.logit and name == "decay"
@@ -171,11 +190,17 @@ class NeuronLayer(keras.layers.Layer):
                 f"Layer {self.name!r} has neurons of shape {features}, but its recurrent layer "
                 f"{self.recurrent.name!r} makes {made} of that. Expected the same shape."
             )
+        if changing := _what_changes(self.recurrent):
+            raise ValueError(
+                f"Layer {self.name!r} has the recurrent layer {self.recurrent.name!r}, whose calls "
+                f"change {changing}. Expected one without dropout, batch normalisation or states: "
+                "only its outputs leave the loop over time."
+            )
 
     def parameters(self) -> dict:
         """All that a turn depends on beside its input and state: what a loop must be given."""
         values = {}
-        for name in self._constants:
+        for name in self.constants:
             value = ops.convert_to_tensor(getattr(self, self._weight_name(name)))
             values[name] = ops.sigmoid(value) if self._as_logit(name) else value
         if self.spike is not None:
@@ -224,7 +249,7 @@ class NeuronLayer(keras.layers.Layer):
         config = {
             **super().get_config(),
             **asdict(self.neuron),
-            **{name: constant.value for name, constant in self._constants.items()},
+            **{name: np.asarray(c.value).tolist() for name, c in self.constants.items()},
             "trainable_decay": self.trainable_decay,
             "per_neuron": self.per_neuron,
         }
@@ -250,43 +275,15 @@ class NeuronLayer(keras.layers.Layer):
         return super().from_config(config)
 
 
-class Within(keras.constraints.Constraint):
-    """Keeps a trained constant where the dynamics make sense."""
-
-    def __init__(self, low, high):
-        self.low, self.high = low, high
-
-    def __call__(self, w):
-        return ops.clip(w, self.low, self.high)
-
-
-def decay_of(decay, tau, default: float, kind: str = "") -> float:
-    """The decay per step of one that is given as `decay`, as `tau`, or not at all.
-
-    Raises:
-        ValueError: If both are given, or the decay is not within (0, 1].
-    """
-    if decay is not None and tau is not None:
-        raise ValueError(
-            f"Received {kind}decay={decay!r} and {kind}tau={tau!r}. Expected one of them: the "
-            "decay is 1 - 1 / tau."
-        )
-    if tau is not None:
-        if not isinstance(tau, Real) or not tau > 1:
-            raise ValueError(
-                f"Received {kind}tau={tau!r}. Expected a number of steps above 1: the decay is "
-                "1 - 1 / tau."
-            )
-        return 1.0 - 1.0 / float(tau)
-    decay = default if decay is None else decay
-    if not isinstance(decay, Real) or not 0 < decay <= 1:
-        raise ValueError(f"Received {kind}decay={decay!r}. Expected 0 < {kind}decay <= 1.")
-    return float(decay)
-
-
-def threshold_of(threshold) -> Constant:
-    """The constant of a threshold, which must be positive."""
-    return Constant(positive("threshold", threshold), "threshold", 1e-3, math.inf)
+def _what_changes(layer) -> list[str]:
+    """The variables of a layer that its calls change: seeds, moving statistics, states."""
+    weights = {id(weight) for weight in layer.weights}
+    found = [variable.path for variable in layer.variables if id(variable) not in weights]
+    moving = (keras.layers.BatchNormalization, keras.layers.SpectralNormalization)
+    for inner in layer._flatten_layers():
+        if (isinstance(inner, moving) and inner.trainable) or getattr(inner, "stateful", False):
+            found += [weight.path for weight in inner.non_trainable_weights]
+    return found
 
 
 def firing(constants: dict, kwargs: dict) -> dict:

@@ -13,7 +13,10 @@ from keras import layers as stock
 from keras_htaf import layers
 from keras_htaf.models.checks import check_choice, check_sizes
 from keras_htaf.models.spiking.graph import functional_graph
+from keras_htaf.samples import numbers
 
+_BATCH = 64
+"""Samples that the network sees at once while its activities are measured."""
 _CONVOLUTIONS = (stock.Conv1D, stock.Conv2D, stock.Conv3D)
 _MAPS = (stock.Dense, *_CONVOLUTIONS, stock.DepthwiseConv1D, stock.DepthwiseConv2D)
 _MAX_POOLING = (
@@ -63,7 +66,8 @@ def to_spiking(
         model: A built functional or sequential model of one input and output, of dense layers,
             (depthwise) convolutions, batch normalisation, pooling, sums and concatenations,
             with ReLU (as a layer, or a layer's activation) as its only hidden activation.
-        x: Inputs to set the thresholds by, an array; some hundreds of samples suffice.
+        x: Inputs to set the thresholds by, an array of numbers as the model takes them (whose dtype
+            it makes of them); some hundreds of samples suffice.
         num_steps: Number of steps T. Default 32.
         percentile: Above 0, up to 100. Default 99.9. A lower one fires sooner and cuts off more.
         max_pooling: What to do with maximum pooling behind spikes, whose rates it does not give:
@@ -75,8 +79,8 @@ def to_spiking(
         A functional model, not compiled. The neurons of layer "conv1" are "conv1_spikes".
 
     Raises:
-        ValueError: If the model has layers or activations that cannot be converted, no ReLU, or an
-            argument is out of range.
+        ValueError: If the model has layers or activations that cannot be converted, or no ReLU;
+            the inputs are not of its shape; or an argument is out of range.
 
     Example:
 
@@ -100,9 +104,9 @@ def to_spiking(
             f"Model {model.name!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} "
             "outputs. Expected one of each."
         )
-    thresholds = _thresholds(graph, x, percentile)
-    conversion = _Conversion(graph, thresholds, num_steps, max_pooling)
     (given,) = graph.inputs
+    thresholds = _thresholds(graph, _data(given, x), percentile)
+    conversion = _Conversion(graph, thresholds, num_steps, max_pooling)
     inputs = keras.Input(batch_shape=given.shape, dtype=given.dtype, name=given.name)
     outputs = graph._run_through_graph(inputs, call_fn=conversion.call)
     outputs = conversion.result(keras.tree.flatten(outputs)[0])
@@ -115,36 +119,67 @@ def to_spiking(
     return spiking
 
 
+def _data(given, x) -> np.ndarray:
+    """`x` if a model with the input `given` takes it."""
+    x = numbers("x", ops.convert_to_numpy(x) if ops.is_tensor(x) else x)
+    expected = given.shape[1:]
+    if (
+        not len(x)
+        or x.ndim != len(given.shape)
+        or any(size not in (None, n) for size, n in zip(expected, x.shape[1:], strict=True))
+    ):
+        raise ValueError(
+            f"Received x of shape {x.shape}. Expected at least one sample, in an array of shape "
+            f"{('samples', *expected)}."
+        )
+    return x
+
+
 def _thresholds(graph, x, percentile) -> dict[int, float]:
     """By the identity of each layer that ends with a ReLU."""
-    found = {}
-
-    def call(layer, *arguments, **options):
-        y = layer(*arguments, **options)
-        most = _most(layer)
-        if most is not None:
-            if id(layer) in found:
-                raise ValueError(
-                    f"Layer {layer.name!r} is called twice. Expected a layer for each place."
-                )
-            activity = ops.convert_to_numpy(ops.cast(y, "float32"))
-            if not activity.size or not np.isfinite(activity).all():
-                raise ValueError(
-                    f"Layer {layer.name!r} gives {activity.size} numbers for the data, not all "
-                    "finite. Expected at least one sample, and finite activities."
-                )
-            threshold = float(np.percentile(activity, percentile)) or float(activity.max()) or 1.0
-            found[id(layer)] = min(threshold, most)
-        return y
-
-    with keras.StatelessScope():
-        graph._run_through_graph(ops.convert_to_tensor(x), call_fn=call)
+    found: dict[stock.Layer, list[np.ndarray]] = {}
+    for start in range(0, len(x), _BATCH):
+        for layer, activity in _activities(graph, x[start : start + _BATCH]).items():
+            found.setdefault(layer, []).append(activity)
     if not found:
         raise ValueError(
             f"Model {graph.name!r} has no ReLU. Expected layers with activation='relu', or "
             "keras.layers.ReLU, which become neurons."
         )
+    return {
+        id(layer): _threshold(layer, np.concatenate(parts), percentile)
+        for layer, parts in found.items()
+    }
+
+
+def _activities(graph, x) -> dict[stock.Layer, np.ndarray]:
+    """What each layer that ends with a ReLU gives for a batch."""
+    found = {}
+
+    def call(layer, *arguments, **options):
+        y = layer(*arguments, **options)
+        if _most(layer) is not None:
+            if layer in found:
+                raise ValueError(
+                    f"Layer {layer.name!r} is called twice. Expected a layer for each place."
+                )
+            found[layer] = ops.convert_to_numpy(ops.cast(y, "float32"))
+        return y
+
+    with keras.StatelessScope():
+        inputs = ops.convert_to_tensor(x, dtype=graph.inputs[0].dtype)
+        graph._run_through_graph(inputs, call_fn=call)
     return found
+
+
+def _threshold(layer, activity, percentile) -> float:
+    if not np.isfinite(activity).all():
+        raise ValueError(
+            f"Layer {layer.name!r} gives numbers for the data that are not all finite. Expected "
+            "finite activities."
+        )
+    threshold = float(np.percentile(activity, percentile)) or float(activity.max()) or 1.0
+    return min(threshold, _most(layer))
 
 
 def _most(layer) -> float | None:

@@ -36,6 +36,8 @@ def spiking_mlp(
         "membrane"   y = max_t LI(V s_t + b)        potentials of neurons that do not fire
         "mean"       y = 1/T sum_t (V s_t + b)      logits, as from rates
 
+    LI has the decay that the neurons begin with, which for "if" is 1.
+
     Batch normalisation over batch and time, of maps that feed neurons, starts with the factor of
     the threshold ("threshold", as in tdBN), so that unit variance is the neurons' own unit, or with
     1 ("batch"). In direct coding all before the first neurons is computed once, not at each step.

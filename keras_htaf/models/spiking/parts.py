@@ -9,7 +9,6 @@ from keras import layers as stock
 
 from keras_htaf import layers
 from keras_htaf.models.checks import check_choice, check_sizes
-from keras_htaf.surrogates.base import positive
 
 NEURONS = {
     "if": layers.IF,
@@ -58,7 +57,7 @@ class Parts:
         self.encoding = encoding
         self.normalization = normalization
         self._make, self._options = _neuron(neuron, neuron_options)
-        self.threshold = positive("threshold", self._options.get("threshold", 1.0))
+        self._constants = getattr(self._make(**self._options, name="probe"), "constants", {})
         self.timed = False
 
     def inputs(self, input_shape: tuple, check: Callable):
@@ -101,12 +100,12 @@ class Parts:
         )
         return self.each(layer, x)
 
-    def norm(self, x, name: str, scale: float = 1.0):
+    def norm(self, x, name: str):
         """Normalisation over batch and time, and space."""
         if self.normalization is None:
             return x
-        if self.normalization == "threshold":
-            scale = scale * self.threshold
+        by_threshold = self.normalization == "threshold" and "threshold" in self._constants
+        scale = self._constants["threshold"].mean if by_threshold else 1.0
         gamma = keras.initializers.Constant(scale)
         layer = stock.BatchNormalization(momentum=0.9, gamma_initializer=gamma, name=f"{name}_norm")
         return self.each(layer, x)
@@ -131,8 +130,8 @@ class Parts:
             return self.dense(x, num_outputs, "head", bias=True, dtype="float32")
         if readout == "membrane":
             x = self.dense(x, num_outputs, "head", bias=True)
-            leak = {key: self._options[key] for key in ("decay", "tau") if key in self._options}
-            x = layers.LI(**leak, dtype="float32", name="head_potential")(x)
+            decay = self._constants["decay"].mean if "decay" in self._constants else None
+            x = layers.LI(decay, dtype="float32", name="head_potential")(x)
         else:
             x = self.fire(self.norm(self.dense(x, num_outputs, "head"), "head"), "head")
             x = stock.Activation("linear", dtype="float32", name="head_out")(x)
