@@ -12,9 +12,11 @@ This package is the only place that imports tensorflow, jax or torch, and it imp
     scan(step, inputs, state, parameters, training=True)
                                     a loop over time: step(inputs, state, parameters) gives
                                     (outputs, state)
-    integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale)
+    integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, mask=None)
                                     the loop of one neuron, a `Firing`, with its gradient in closed
                                     form
+    linear_recurrence(x, decay, first, mask=None)
+                                    v_t = decay v_{t-1} + x_t, likewise
     gradients(loss, tensors)        the gradients of the number loss(*tensors), evaluated eagerly
     eager_scope()                   a context in which variables have values, even while a training
                                     step is being compiled
@@ -36,6 +38,7 @@ if _name == "tensorflow":
         htaf_inference,
         htaf_slope,
         integrate_and_fire,
+        linear_recurrence,
         scan,
         step,
     )
@@ -47,6 +50,7 @@ elif _name == "jax":
         htaf_inference,
         htaf_slope,
         integrate_and_fire,
+        linear_recurrence,
         scan,
         step,
     )
@@ -58,6 +62,7 @@ elif _name == "torch":
         htaf_inference,
         htaf_slope,
         integrate_and_fire,
+        linear_recurrence,
         scan,
         step,
     )
@@ -69,6 +74,7 @@ else:
         htaf_inference,
         htaf_slope,
         integrate_and_fire,
+        linear_recurrence,
         scan,
         step,
     )
@@ -81,6 +87,7 @@ __all__ = [
     "htaf_inference",
     "htaf_slope",
     "integrate_and_fire",
+    "linear_recurrence",
     "scan",
     "step",
 ]

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from keras_htaf.backend import firing
+from keras_htaf.backend import firing, linear
+from keras_htaf.backend.turns import beside
 
 eager_scope = contextlib.nullcontext
 
@@ -203,29 +204,50 @@ def _scan_backward(step, kept, upstream):
 _scan.defvjp(_scan_forward, _scan_backward)
 
 
-@partial(jax.jit, static_argnums=(0, 7))
-def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, training=True):
-    return _fire(neuron, x, state, decay, threshold, sharpness, scale)
+@partial(jax.jit, static_argnums=(4, 5))
+def linear_recurrence(x, decay, first, mask=None, trained=True, training=True):
+    return _linear(trained, x, decay, first, beside(mask, x))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _fire(neuron, x, state, decay, threshold, sharpness, scale):
-    return firing.forward(neuron, x, state, decay, threshold)[:2]
+def _linear(trained, x, decay, first, on):
+    return linear.forward(x, decay, first, on)
 
 
-def _fire_forward(neuron, x, state, decay, *numbers):
-    spikes, last, h = firing.forward(neuron, x, state, decay, numbers[0])
-    return (spikes, last), (h, state, decay, numbers)
+def _linear_forward(trained, x, decay, first, on):
+    v = linear.forward(x, decay, first, on)
+    return v, (v if trained else None, decay, first, on)
+
+
+def _linear_backward(trained, kept, g):
+    return *linear.backward(*kept, g), None
+
+
+_linear.defvjp(_linear_forward, _linear_backward)
+
+
+@partial(jax.jit, static_argnums=(0, 8))
+def integrate_and_fire(
+    neuron, x, state, decay, threshold, sharpness, scale, mask=None, training=True
+):
+    on = beside(mask, x)
+    return _fire(neuron, x, state, decay, threshold, sharpness, scale, on)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _fire(neuron, x, state, decay, threshold, sharpness, scale, on):
+    return firing.forward(neuron, x, state, decay, threshold, on)[:2]
+
+
+def _fire_forward(neuron, x, state, decay, threshold, sharpness, scale, on):
+    numbers = threshold, sharpness, scale
+    spikes, last, h = firing.forward(neuron, x, state, decay, threshold, on)
+    return (spikes, last), (h, state, decay, numbers, on)
 
 
 def _fire_backward(neuron, kept, upstream):
-    *gradients, g_decay, g_threshold = firing.backward(neuron, *kept, *upstream)
-    _, _, decay, (threshold, *others) = kept
-    g_decay = jnp.zeros_like(decay) if g_decay is None else g_decay
-    g_threshold = jnp.zeros_like(threshold) if g_threshold is None else g_threshold
-    gx, g_state = gradients
-    gx = gx.astype(upstream[0].dtype)
-    return gx, g_state, g_decay, g_threshold, *map(jnp.zeros_like, others)
+    gx, g_state, *found = firing.backward(neuron, *kept, *upstream)
+    return gx.astype(upstream[0].dtype), g_state, *found, None, None, None
 
 
 _fire.defvjp(_fire_forward, _fire_backward)

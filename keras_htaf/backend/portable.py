@@ -17,6 +17,8 @@ import contextlib
 import keras
 from keras import ops
 
+from keras_htaf.backend.turns import beside, only
+
 eager_scope = contextlib.nullcontext
 
 
@@ -75,7 +77,32 @@ def scan(step, inputs, state, parameters, training=True):
     return tuple(ops.stack(ys, axis=1) for ys in zip(*outputs, strict=True)), state
 
 
-def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, training=True):
+def linear_recurrence(x, decay, first, mask=None, trained=True, training=True):
+    """v_t = decay v_{t-1} + x_t over time: leaky integrators.
+
+    Args:
+        x: Tensor (batch, time, ...).
+        decay: Tensor that broadcasts to `first`.
+        first: Tensor (batch, ...) of the dtype of `x`: v before the first turn.
+        mask: None, or a boolean tensor (batch, time): where it is false, v stays as it is.
+        trained: Whether a gradient is wanted for the decay.
+        training: As for `scan`.
+
+    Returns:
+        v of all turns, of the shape of `x`.
+    """
+    v, found = first, []
+    ons = [None] * x.shape[1] if mask is None else ops.unstack(beside(mask, x), axis=1)
+    for now, on in zip(ops.unstack(x, axis=1), ons, strict=True):
+        now = decay * v + only(now, on)
+        v = now if on is None else ops.where(on, now, v)
+        found.append(v)
+    return ops.stack(found, axis=1)
+
+
+def integrate_and_fire(
+    neuron, x, state, decay, threshold, sharpness, scale, mask=None, training=True
+):
     """Integrate-and-fire neurons over time.
 
     Args:
@@ -85,6 +112,8 @@ def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, tra
             before it if that comes late.
         decay, threshold: Tensors that broadcast to `state`.
         sharpness, scale: Of the step, as in `step`; without a gradient.
+        mask: None, or a boolean tensor (batch, time): where it is false, neurons are silent and
+            keep their state.
         training: As for `scan`.
 
     Returns:
@@ -96,10 +125,11 @@ def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, tra
         return step(distance, sharpness, neuron.surrogate, forward, 1.0, scale)
 
     held = ops.stop_gradient if neuron.detach else lambda s: s
+    ons = [None] * x.shape[1] if mask is None else ops.unstack(beside(mask, x), axis=1)
     spikes = []
-    for now in ops.unstack(x, axis=1):
+    for now, on in zip(ops.unstack(x, axis=1), ons, strict=True):
         now = ops.cast(now, state.dtype)
-        s, state = neuron.turn(now, state, decay, threshold, fire, held)
+        s, state = neuron.turn(now, state, decay, threshold, fire, held, on)
         spikes.append(ops.cast(s, x.dtype))
     return ops.stack(spikes, axis=1), state
 

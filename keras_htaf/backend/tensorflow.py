@@ -21,7 +21,8 @@ import platform
 import tensorflow as tf
 from keras import tree
 
-from keras_htaf.backend import firing, portable
+from keras_htaf.backend import firing, linear, portable
+from keras_htaf.backend.turns import beside
 
 eager_scope = tf.init_scope
 
@@ -263,11 +264,55 @@ def _backward_loop(step, nest, history, upstream, last):
     return [*tree.flatten({name: found.get(name) for name in inputs}), *g_state, *flat]
 
 
-def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, training=True):
+def linear_recurrence(x, decay, first, mask=None, trained=True, training=True):
+    if tf.executing_eagerly():
+        return portable.linear_recurrence(x, decay, first, mask)
+    on = beside(mask, x)
+    if not training:  # an exported program has no XLA
+
+        def turn(inputs, state, decay):
+            v = decay * state[0] + inputs["x"]
+            v = tf.where(inputs["on"], v, state[0]) if "on" in inputs else v
+            return (v,), (v,)
+
+        return scan(turn, _with(on, x), (first,), decay, training=False)[0][0]
+    forward, backward = _linear_kernels()
+
+    @tf.custom_gradient
+    def run(*arguments):
+        # A tape would else also record what the kernel does.
+        arguments = [tf.stop_gradient(a) for a in arguments]
+        v = forward(*arguments, on)
+
+        def gradient(g):
+            gx, *found = backward(v if trained else None, *arguments[1:], on, g)
+            return (gx, *found) if trained else (gx, None, *found)
+
+        return v, gradient
+
+    return run(x, decay, first)
+
+
+@functools.cache
+def _linear_kernels():
+    def backward(*arguments):
+        return [found for found in linear.backward(*arguments) if found is not None]
+
+    return _kernel(linear.forward), _kernel(backward)
+
+
+def _with(on, x):
+    return {"x": x} if on is None else {"x": x, "on": on}
+
+
+def integrate_and_fire(
+    neuron, x, state, decay, threshold, sharpness, scale, mask=None, training=True
+):
     arguments = (x, state, decay, threshold, sharpness, scale)
     if tf.executing_eagerly():
-        return portable.integrate_and_fire(neuron, *arguments)
-    if not training:  # an exported program has no XLA
+        return portable.integrate_and_fire(neuron, *arguments, mask)
+    on = beside(mask, x)
+    if not training:
 
         def turn(inputs, state, constants):
             decay, threshold, sharpness, scale = constants
@@ -278,22 +323,22 @@ def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, tra
 
             held = tf.stop_gradient if neuron.detach else lambda s: s
             now = tf.cast(inputs["x"], state[0].dtype)
-            s, after = neuron.turn(now, state[0], decay, threshold, fire, held)
+            turned = (now, state[0], decay, threshold, fire, held, inputs.get("on"))
+            s, after = neuron.turn(*turned)
             return (tf.cast(s, x.dtype),), (after,)
 
         constants = (decay, threshold, sharpness, scale)
-        (spikes,), (last,) = scan(turn, {"x": x}, (state,), constants, training=False)
+        (spikes,), (last,) = scan(turn, _with(on, x), (state,), constants, training=False)
         return spikes, last
     forward, backward = _fire_kernels(neuron)
 
     @tf.custom_gradient
     def run(*arguments):
-        # A tape would else also record what the kernel does.
         arguments = [tf.stop_gradient(a) for a in arguments]
-        spikes, last, h = forward(*arguments[:4])
+        spikes, last, h = forward(*arguments[:4], on)
 
         def gradient(*upstream):
-            found = iter(backward(h, *arguments[1:], *upstream))
+            found = iter(backward(h, *arguments[1:], on, *upstream))
             gx, g_state = tf.cast(next(found), x.dtype), next(found)
             g_decay, g_threshold = (next(found) if t else None for t in neuron.trained)
             return gx, g_state, g_decay, g_threshold, None, None
@@ -307,12 +352,11 @@ def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, tra
 def _fire_kernels(neuron):
     """The passes as XLA kernels, the same ones for equal neurons: a new one is compiled anew."""
 
-    def forward(x, state, decay, threshold):
-        return firing.forward(neuron, x, state, decay, threshold)
+    def forward(*arguments):
+        return firing.forward(neuron, *arguments)
 
-    def backward(h, first, decay, threshold, sharpness, scale, g, g_last):
-        numbers = threshold, sharpness, scale
-        found = firing.backward(neuron, h, first, decay, numbers, g, g_last)
+    def backward(h, first, decay, threshold, sharpness, scale, *others):
+        found = firing.backward(neuron, h, first, decay, (threshold, sharpness, scale), *others)
         return [gradient for gradient in found if gradient is not None]
 
     return _kernel(forward), _kernel(backward)

@@ -13,8 +13,9 @@ import contextlib
 import torch
 from torch.autograd.function import once_differentiable
 
-from keras_htaf.backend import firing
+from keras_htaf.backend import firing, linear
 from keras_htaf.backend.portable import scan  # noqa: F401
+from keras_htaf.backend.turns import beside, leaking, only
 
 eager_scope = contextlib.nullcontext
 
@@ -118,16 +119,54 @@ def step(x, sharpness, surrogate, forward, gain, scale=1.0):
     return _Step.apply(x, sharpness, scale, surrogate, forward, gain)
 
 
-class _Fire(torch.autograd.Function):
+class _Linear(torch.autograd.Function):
     """With as few operations a turn as there are, in place: each costs more than its arithmetic."""
 
     @staticmethod
-    def forward(ctx, neuron, x, state, decay, threshold, sharpness, scale):
+    def forward(ctx, x, decay, first, on):
+        v, state = torch.empty_like(x, memory_format=torch.contiguous_format), first
+        for now, into, valid in zip(x.unbind(1), v.unbind(1), _turns(on, x), strict=True):
+            torch.addcmul(now, state, decay, out=into)
+            if valid is not None:
+                into.copy_(torch.where(valid, into, state))
+            state = into
+        ctx.save_for_backward(v if ctx.needs_input_grad[1] else None, decay, first, on)
+        return v
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        v, decay, first, on = ctx.saved_tensors
+        gv = g.clone(memory_format=torch.contiguous_format)
+        *others, after = gv.unbind(1)
+        for into, valid in zip(reversed(others), _turns(on, g)[:0:-1], strict=True):
+            into.addcmul_(after, leaking(decay, valid))
+            after = into
+        found = linear.of_constants(v, decay, first, gv, after, on)
+        return only(gv, on), *found, None
+
+
+def _turns(on, x):
+    """A mask turn by turn."""
+    return (None,) * x.shape[1] if on is None else on.unbind(1)
+
+
+def linear_recurrence(x, decay, first, mask=None, trained=True, training=True):
+    return _Linear.apply(x, decay, first, beside(mask, x))
+
+
+class _Fire(torch.autograd.Function):
+    """In place, as `_Linear`."""
+
+    @staticmethod
+    def forward(ctx, neuron, x, state, decay, threshold, sharpness, scale, on):
         h = torch.empty(x.shape, dtype=state.dtype, device=x.device)
         spikes = torch.empty_like(h)
         fires = torch.ge if neuron.at_threshold else torch.gt
         first, s = state, fires(state, threshold).to(state.dtype)  # s if the reset is late
-        for now, into, out in zip(x.unbind(1), h.unbind(1), spikes.unbind(1), strict=True):
+        turns = zip(x.unbind(1), h.unbind(1), spikes.unbind(1), _turns(on, x), strict=True)
+        for now, into, out, valid in turns:
+            before = state
             if neuron.late and neuron.reset == "subtract":
                 torch.addcmul(now, state, decay, out=into).addcmul_(s, threshold, value=-1)
                 state = into
@@ -136,25 +175,29 @@ class _Fire(torch.autograd.Function):
                     state = _after(neuron, state, s, threshold)
                 torch.addcmul(now, state, decay, out=into)
                 state = into
+            if valid is not None:
+                into.copy_(torch.where(valid, into, before))
             s = fires(into, threshold, out=out)
             if not neuron.late:
                 state = _after(neuron, into, s, threshold)
+                state = state if valid is None else torch.where(valid, state, before)
         if x.device.type != "cpu" or bool(torch.isnan(state).any()):
             spikes = torch.where(torch.isnan(h), h, spikes)
         ctx.neuron = neuron
-        ctx.save_for_backward(h, first, decay, threshold, sharpness, scale)
+        ctx.save_for_backward(h, first, decay, threshold, sharpness, scale, on)
         # Not a view of h.
-        return spikes.to(x.dtype), state.clone()
+        return only(spikes, on).to(x.dtype), state.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, g, g_last):
-        neuron, (h, first, decay, *numbers) = ctx.neuron, ctx.saved_tensors
+        neuron, (h, first, decay, *numbers, on) = ctx.neuron, ctx.saved_tensors
         threshold, sharpness, scale = numbers
         if scale.device.type == "cpu":
             numbers = (threshold, sharpness, float(scale))
         gh = torch.empty_like(h)
         rows = max(1, _CACHED // max(1, h[:, 0].numel()))
+        g = only(g, on)
         parts = zip(*(array.split(rows, 1) for array in (h, gh, g)), strict=True)
         for now, into, wide in parts:
             if neuron.follows:
@@ -162,19 +205,23 @@ class _Fire(torch.autograd.Function):
             else:
                 torch.mul(neuron.slope(now, *numbers), wide, out=into)
         hs, ghs = h.unbind(1), gh.unbind(1)
-        end = ghs[-1].copy_(firing.back_from_end(neuron, ghs[-1], hs[-1], g_last, numbers))
-        after, keep = end, torch.empty_like(first)
+        ons = _turns(on, h)
+        end = firing.back_from_end(neuron, ghs[-1], hs[-1], g_last, numbers, ons[-1])
+        after = end = ghs[-1].copy_(end)
+        keep = torch.empty_like(first)
         silent = torch.lt if neuron.at_threshold else torch.le
-        for now, into in zip(hs[-2::-1], ghs[-2::-1], strict=True):
-            if neuron.follows:
-                into.copy_(firing.back(neuron, into, now, after, decay, numbers))
-            elif neuron.keeps:
-                into.addcmul_(after, decay)
+        for t in range(len(hs) - 2, -1, -1):
+            now, into = hs[t], ghs[t]
+            if neuron.keeps and not neuron.follows:
+                into.addcmul_(after, leaking(decay, ons[t + 1]))
+            elif neuron.follows or on is not None:
+                masks = ons[t], ons[t + 1]
+                into.copy_(firing.back(neuron, into, now, after, decay, numbers, *masks))
             else:
                 into.addcmul_(silent(now, threshold, out=keep).mul_(decay), after)
             after = into
-        found = firing.of_constants(neuron, h, first, gh, after, end, decay, numbers, g_last)
-        return None, gh.to(g.dtype), *found, None, None
+        found = firing.of_constants(neuron, h, first, gh, after, end, decay, numbers, on, g_last)
+        return None, only(gh, on).to(g.dtype), *found, None, None, None
 
 
 def _after(neuron, h, s, threshold):
@@ -187,8 +234,11 @@ _CACHED = 2**17
 """Elements of an array that, with a few more, stays in a core's cache."""
 
 
-def integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, training=True):
-    return _Fire.apply(neuron, x, state, decay, threshold, sharpness, scale)
+def integrate_and_fire(
+    neuron, x, state, decay, threshold, sharpness, scale, mask=None, training=True
+):
+    on = beside(mask, x)
+    return _Fire.apply(neuron, x, state, decay, threshold, sharpness, scale, on)
 
 
 def gradients(loss, tensors):

@@ -28,7 +28,7 @@ class ALIF(Resetting):
     def step(self, x, state, constants, spike):
         v, a = state
         decay, rho = constants["decay"], constants["adaptation_decay"]
-        v = self.leaked(v, decay) + self.scaled(x, decay)
+        v = decay * v + self.charge(x, decay)
         b = constants["threshold"] + constants["adaptation"] * a
         s = spike(v - b)
         return s, (self.after(v, s, b), rho * a + (1.0 - rho) * s)

@@ -33,5 +33,5 @@ class CubaLIF(LIF):
             return s, (i, v)
         decay, threshold = constants["decay"], constants["threshold"]
         r = spike(v - threshold)
-        v = self.after(self.leaked(v, decay) + self.scaled(i, decay), r, threshold)
+        v = self.after(decay * v + self.charge(i, decay), r, threshold)
         return (r if self.fires_before_update else spike(v - threshold)), (i, v)

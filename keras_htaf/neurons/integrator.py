@@ -23,7 +23,11 @@ class LI:
     def initial(self) -> tuple[float, ...]:
         return (0.0,)
 
+    def charge(self, x, decay):
+        """What an input adds to the potential."""
+        return x * (1.0 - decay) if self.scale_input else x
+
     def step(self, x, state, constants, spike=None):
         decay = constants["decay"]
-        v = decay * state[0] + (x * (1.0 - decay) if self.scale_input else x)
+        v = decay * state[0] + self.charge(x, decay)
         return v, (v,)

@@ -56,14 +56,14 @@ class LIF(Resetting):
     def step(self, x, state, constants, spike):
         (v,) = state
         decay, threshold = constants["decay"], constants["threshold"]
-        x = self.scaled(x, decay)
+        x = self.charge(x, decay)
         if not self.resets_late:
-            v = self.leaked(v, decay) + x
+            v = decay * v + x
             s = spike(v - threshold)
             return s, (self.after(v, s, threshold),)
         r = spike(v - threshold)
         if self.reset == "subtract":
-            v = self.after(self.leaked(v, decay) + x, r, threshold)
+            v = self.after(decay * v + x, r, threshold)
         else:
-            v = self.leaked(self.after(v, r, threshold), decay) + x
+            v = decay * self.after(v, r, threshold) + x
         return (r if self.fires_before_update else spike(v - threshold)), (v,)

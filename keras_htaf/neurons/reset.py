@@ -47,15 +47,10 @@ class Resetting:
                 'not use it. Expected reset="value".'
             )
 
-    def leaked(self, v, decay):
-        """The potential without input after one more step."""
-        if self.rest == 0:
-            return decay * v
-        return self.rest + decay * (v - self.rest)
-
-    def scaled(self, x, decay):
-        """What an input adds to the potential."""
-        return x * (1.0 - decay) if self.scale_input else x
+    def charge(self, x, decay):
+        """What one more step adds to decay v: rest + decay (v - rest) + x = decay v + charge."""
+        x = x * (1.0 - decay) if self.scale_input else x
+        return x + self.rest * (1.0 - decay) if self.rest else x
 
     def after(self, v, s, threshold):
         """The potential v after the spike s."""

@@ -16,7 +16,7 @@ def scan(step, inputs, state, parameters=(), training=True):
 
     Time and memory are linear in T. On TensorFlow, in a graph, it is compiled, as on JAX, and the
     backward loop computes each turn anew from the states before it; on torch it is a loop in
-    Python. On JAX it has no forward mode.
+    Python, which keeps what each turn computes. On JAX it has no forward mode.
 
     Args:
         step: Function of the inputs of one step, the state and the parameters that gives

@@ -1,4 +1,4 @@
-"""What is kept between forward and backward: one array of the input's size.
+"""What is kept between forward and backward: of a step, and of exact neurons, one array.
 
 (TensorFlow's tape does not tell what it keeps.)
 """
@@ -7,9 +7,30 @@ import numpy as np
 import pytest
 from support import only, tensor
 
+from keras_htaf import layers
 from keras_htaf.ops import htaf
 
 SIZE = 1000
+SHAPE = (2, 50, 10)
+NEURONS = {
+    "LIF": (lambda: layers.LIF(), 1),
+    "IF, rest": (lambda: layers.IF(rest=0.5), 1),
+    "LIF, trained": (lambda: layers.LIF(trainable_decay=True, trainable_threshold=True), 1),
+    "CubaLIF": (lambda: layers.CubaLIF(), 1),
+    "CubaLIF, trained": (lambda: layers.CubaLIF(trainable_decay=True), 2),
+    "LI": (lambda: layers.LI(), 0),
+}
+neurons = pytest.mark.parametrize("name", NEURONS)
+masks = pytest.mark.parametrize("masked", [False, True])
+
+
+def built(name, masked):
+    """A function of x, and how many arrays of its size are kept for the backward pass."""
+    make, arrays = NEURONS[name]
+    layer = make()
+    layer.build(SHAPE)
+    mask = tensor(np.arange(100).reshape(2, 50) % 3 > 0, "bool") if masked else None
+    return (lambda x: layer(x, mask=mask, training=True)), arrays
 
 
 @only["jax"]
@@ -33,3 +54,34 @@ def test_torch_keeps_one_array():
     with hooks:
         htaf(tensor(np.ones(SIZE)).requires_grad_(), 8.0, 0.5)
     assert kept == [SIZE]
+
+
+@only["jax"]
+@neurons
+@masks
+def test_jax_neurons(name, masked):
+    import jax
+
+    run, arrays = built(name, masked)
+    _, backward = jax.jit(lambda x: jax.vjp(run, x))(tensor(np.ones(SHAPE)))
+    floats = [leaf for leaf in jax.tree.leaves(backward) if leaf.dtype.kind == "f"]
+    zeros = masked and name == "LI"  # which JAX keeps where a mask chooses them
+    assert [np.size(leaf) for leaf in floats].count(SIZE) == arrays + zeros
+
+
+@only["torch"]
+@neurons
+@masks
+def test_torch_neurons(name, masked):
+    import torch
+
+    run, arrays = built(name, masked)
+    kept = {}
+    hooks = torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.setdefault(t.data_ptr(), t), lambda t: t
+    )
+    with hooks:
+        y = run(tensor(np.ones(SHAPE)).requires_grad_())
+    floats = [t for t in kept.values() if t.numel() == SIZE and t.is_floating_point()]
+    assert len(floats) == arrays
+    assert y.requires_grad

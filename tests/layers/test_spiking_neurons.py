@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from neuron_case import check_gradients, in_graph, plain
 from support import BACKEND, dtype_of, gradient, tensor, to_numpy
 
 from keras_htaf import calibrate, callbacks, diagnose, harden, layers, load_model, soften
-from keras_htaf.backend import portable
 from keras_htaf.callbacks.gap import softness
 from keras_htaf.export import export
 
@@ -20,6 +20,7 @@ NEURONS = {
     "LIF late": {"reset_next_step": True, "reset": "value", "reset_value": -0.3},
     "LIF early": {"fires_before_update": True, "detach_reset": False},
     "LIF recurrent": {"recurrent": True, "scale_input": True, "rest": 0.1},
+    "LIF scaled": {"scale_input": True, "rest": 0.2, "reset": "zero"},
     "IF": {"reset": "zero", "fires_at_threshold": True},
     "PLIF": {"detach_reset": False},
     "CubaLIF": {"reset_next_step": True, "reset": "zero"},
@@ -37,50 +38,6 @@ def make(name, cell=None, **more):
     return getattr(layers, kind)(**options)
 
 
-def plain(layer, x, mask=None):
-    """The layer's outputs by a loop in Python, differentiated by the backend itself."""
-
-    def step(inputs, state, parameters):
-        def spike(distance):
-            return layer.spike.pure_call(distance, *parameters["spike"], True)
-
-        y, after = layer.turn(inputs["x"], state, parameters, spike)
-        if mask is None:
-            return (y,), after
-        on = ops.reshape(inputs["mask"], (-1, 1))
-        after = tuple(ops.where(on, new, old) for new, old in zip(after, state, strict=True))
-        return (ops.where(on, y, ops.zeros_like(y)),), after
-
-    inputs = {"x": x} if mask is None else {"x": x, "mask": tensor(mask, "bool")}
-    (y,), state = portable.scan(step, inputs, layer.first_state(x[:, 0]), layer.parameters())
-    return y, state
-
-
-def in_graph(f):
-    """`f` as a training step would compile it."""
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(f)
-    if BACKEND == "jax":
-        import jax
-
-        return jax.jit(f)
-    return f
-
-
-def stateless(layer, call):
-    """`call(x)` as a function of x and the layer's weights, and the weights."""
-    weights = [tensor(to_numpy(w)) for w in layer.weights]
-
-    def run(x, *values):
-        mapping = list(zip(layer.weights, values, strict=True))
-        with keras.StatelessScope(state_mapping=mapping):
-            return call(x)
-
-    return run, weights
-
-
 @pytest.mark.parametrize(
     ("name", "forward"),
     [*((name, "hard") for name in NEURONS), ("LIF late", "smooth"), ("ALIF", "smooth")],
@@ -90,17 +47,8 @@ def test_layer_is_loop(name, forward):
     options = {} if name == "LI" else {"forward": forward, "trainable_threshold": True}
     layer = make(name, trainable_decay=True, **options) if name != "IF" else make(name, **options)
     layer.build(X.shape)
-    run, weights = stateless(layer, lambda x: layer(x, training=True))
-    reference, _ = stateless(layer, lambda x: plain(layer, x)[0])
     np.testing.assert_allclose(to_numpy(layer(X)), to_numpy(plain(layer, tensor(X))[0]), atol=1e-5)
-    found = gradient(in_graph(run), tensor(X), *weights, upstream=UPSTREAM)
-    expected = gradient(reference, tensor(X), *weights, upstream=UPSTREAM)
-    assert np.abs(expected[0]).max() > 1e-3
-    for weight, one, other in zip([None, *layer.weights], found, expected, strict=True):
-        at = weight.path if weight is not None else "x"
-        if weight is not None and not weight.trainable and "spike" not in at:
-            continue  # nobody wants one
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=2e-5, err_msg=at)
+    check_gradients(layer, X, tensor(UPSTREAM))
 
 
 @every_neuron

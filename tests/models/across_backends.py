@@ -1,6 +1,6 @@
 """Saves models under this process's backend, or loads those of all; see test_across_backends.py.
 
-python across_backends.py save|load|save_binary|load_binary FOLDER
+python across_backends.py save|load|save_binary|load_binary|save_spiking|load_spiking FOLDER
 """
 
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_htaf import harden, load_model
+from keras_htaf import harden, layers, load_model
 from keras_htaf.constraints import WeightClip
 from keras_htaf.layers import HTAF, BinaryConv2D, BinaryDense, ConceptGroups, Heaviside, Sign
 from keras_htaf.models import deep_heaviside_network, icbm, small_cnn
@@ -58,6 +58,26 @@ def build_binary():
     return keras.Model(inputs, [logits, *signs])
 
 
+def build_spiking():
+    """Neurons of several kinds, with recurrence and constants of their own; all their outputs."""
+    inputs = keras.Input((8, 8))
+    spikes = [layers.PLIF(tau=3.0, per_neuron=True)(inputs)]
+    x = keras.layers.Dense(9)(spikes[-1])
+    spikes.append(layers.CubaLIF(recurrent=True, reset="zero", reset_next_step=True)(x))
+    x = keras.layers.Dense(7)(spikes[-1])
+    spikes.append(layers.ALIF(per_neuron=True, rest=-0.1)(x))
+    potential = layers.LI(trainable_decay=True)(keras.layers.Dense(5)(spikes[-1]))
+    model = keras.Model(inputs, [*spikes, potential])
+    random = np.random.default_rng(1)
+    model.set_weights([w * random.uniform(0.7, 1.1, w.shape) for w in model.get_weights()])
+    return model
+
+
+def outputs_over_time(model):
+    """Spikes of all layers, and behind them 5 potentials."""
+    return np.concatenate(model.predict(X[..., 0], verbose=0), axis=-1)
+
+
 def exact_outputs(model):
     """All outputs of the binary network, which are integers."""
     found = [keras.ops.convert_to_numpy(y).reshape(len(X), -1) for y in model(X)]
@@ -82,6 +102,13 @@ def save_binary(folder):
     np.save(folder / f"{keras.config.backend()}_binary.npy", exact_outputs(model))
 
 
+def save_spiking(folder):
+    keras.utils.set_random_seed(0)
+    model = build_spiking()
+    model.save(folder / f"{keras.config.backend()}_spiking.keras")
+    np.save(folder / f"{keras.config.backend()}_spiking.npy", outputs_over_time(model))
+
+
 def load(folder):
     for saver in BACKENDS:
         expected = np.load(folder / f"{saver}.npy")
@@ -101,6 +128,16 @@ def load_binary(folder):
         np.testing.assert_array_equal(found, expected, err_msg=f"saved by {saver}")
 
 
+def load_spiking(folder):
+    for saver in BACKENDS:
+        expected = np.load(folder / f"{saver}_spiking.npy")
+        assert 0.02 < expected[..., -12:-5].mean() < 0.9  # the last layer that fires
+        found = outputs_over_time(load_model(folder / f"{saver}_spiking.keras"))
+        message = f"saved by {saver}"
+        np.testing.assert_array_equal(found[..., :-5], expected[..., :-5], err_msg=message)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5, err_msg=message)
+
+
 if __name__ == "__main__":
-    phases = (save, load, save_binary, load_binary)
+    phases = (save, load, save_binary, load_binary, save_spiking, load_spiking)
     {phase.__name__: phase for phase in phases}[sys.argv[1]](Path(sys.argv[2]))

@@ -1,6 +1,7 @@
 """A model saved under one backend computes the same under the others: all nine pairs.
 
-Of a binary network each sign and each decision is the same, since its sums are exact.
+Of a binary network each sign and each decision is the same, since its sums are exact. Of a spiking
+one each spike is, for these inputs.
 """
 
 import os
@@ -14,7 +15,7 @@ from support import BACKEND
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="one suite tests all pairs")
-@pytest.mark.parametrize("kind", ["", "_binary"])
+@pytest.mark.parametrize("kind", ["", "_binary", "_spiking"])
 def test_every_pair(tmp_path, kind):
     for package in ("tensorflow", "jax"):
         pytest.importorskip(package)

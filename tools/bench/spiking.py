@@ -45,6 +45,7 @@ from keras_htaf import layers, surrogates
 NEURONS = {
     "LIF, ATan": lambda: layers.LIF.like("snntorch", decay=0.9),
     "LIF, HTAF": lambda: layers.LIF.like("snntorch", decay=0.9, surrogate="htaf"),
+    "LIF, same step": lambda: layers.LIF(decay=0.9, surrogate=surrogates.ATan()),
     "LIF, zero": lambda: layers.LIF.like("snntorch", decay=0.9, reset="zero"),
     "LIF, smooth": lambda: layers.LIF.like("snntorch", decay=0.9, forward="smooth"),
     "CubaLIF": lambda: layers.CubaLIF.like("snntorch", decay=0.9),

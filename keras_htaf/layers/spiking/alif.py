@@ -54,7 +54,8 @@ class ALIF(_ALIF, OverTime):
         v = leak(u) + x,    s = 1 if v > b else 0,    b = threshold + adaptation a
         u <- after(v, s),    a <- adaptation_decay a + (1 - adaptation_decay) s
 
-    The states are the potential u and a, which is between 0 and 1. A reset subtracts b.
+    The states are the potential u and a, which is between 0 and 1. A reset subtracts b. There is no
+    closed form backwards: see `LIF` for what is kept.
 
     Args:
         decay: Float in (0, 1], of the potential. Default 0.9.

@@ -27,6 +27,8 @@ class LI(_LI, OverTime):
 
         v <- decay v + x,    output v
 
+    For the backward pass nothing is kept; if the decay is trained, v.
+
     Args:
         decay: Float in (0, 1]. Default 0.9.
         tau: Float above 1, instead of the decay: decay = 1 - 1 / tau.

@@ -7,7 +7,8 @@ from functools import partial
 import keras
 from keras import ops
 
-from keras_htaf import backend, neurons
+from keras_htaf import backend
+from keras_htaf.layers.spiking import closed
 from keras_htaf.layers.spiking.neuron import NeuronLayer
 from keras_htaf.layers.spiking.time_axis import agree, check_time, checked_mask, checked_state
 from keras_htaf.quantizers import Step
@@ -93,34 +94,14 @@ class OverTime(NeuronLayer):
         check_time(self, inputs.shape)
         x = self._in_order(self.in_compute_dtype(inputs))
         state = self._state_before(x, initial_state)
-        mask = {} if mask is None else {"mask": self._in_order(checked_mask(self, mask, x))}
-        parameters = self.parameters()
+        mask = None if mask is None else self._in_order(checked_mask(self, mask, x))
+        parameters, inputs = self.parameters(), {"x": x} if mask is None else {"x": x, "mask": mask}
         if self.spike is not None and self.spike.is_tapped:
-            return self._watched({"x": x, **mask}, state, parameters, training)
-        if not mask and (neuron := self._closed_form()):
-            if self.neuron.scale_input:
-                x = self.neuron.scaled(ops.cast(x, self.state_dtype), parameters["decay"])
-            numbers = (parameters["decay"], parameters["threshold"], *parameters["spike"])
-            y, last = backend.integrate_and_fire(neuron, x, *state, *numbers, bool(training))
-            return self.in_compute_dtype(y), (last,)
-        (y,), state = self._scan({"x": x, **mask}, state, parameters, training)
+            return self._watched(inputs, state, parameters, training)
+        if fast := closed.of(self, mask):
+            return fast(self, x, state, mask, parameters, bool(training))
+        (y,), state = self._scan(inputs, state, parameters, training)
         return y, state
-
-    def _closed_form(self) -> backend.Firing | None:
-        """The neurons as `backend.integrate_and_fire` takes them, if it does."""
-        neuron, spike = self.neuron, self.spike
-        plain = type(neuron) is neurons.LIF and not (neuron.rest or neuron.fires_before_update)
-        if not plain or self.is_recurrent or spike.forward_mode != "hard":
-            return None
-        return backend.Firing(
-            surrogate=spike.surrogate,
-            reset=neuron.reset,
-            reset_value=float(neuron.reset_value),
-            at_threshold=spike.fires_at_zero,
-            late=neuron.reset_next_step,
-            detach=neuron.detach_reset,
-            trained=(self.trainable_decay, self.trainable_threshold),
-        )
 
     def _scan(self, inputs, state, parameters, training, looks=False):
         """The outputs, if `looks` with the distances from the threshold, and the last state."""
@@ -138,9 +119,12 @@ class OverTime(NeuronLayer):
             seen.append(distance + inputs["shift"] if "shift" in inputs else distance)
             return self.spike.pure_call(seen[-1], *parameters["spike"], training)
 
-        y, after = self.turn(inputs["x"], state, parameters, spike)
+        x, on = inputs["x"], None
         if "mask" in inputs:
-            on = ops.reshape(inputs["mask"], (-1,) + (1,) * (len(y.shape) - 1))
+            on = ops.reshape(inputs["mask"], (-1,) + (1,) * (len(x.shape) - 1))
+            x = ops.where(on, x, ops.zeros_like(x))  # a gradient of 0 times NaN is NaN
+        y, after = self.turn(x, state, parameters, spike)
+        if on is not None:
             y = ops.where(on, y, ops.zeros_like(y))
             after = [ops.where(on, *pair) for pair in zip(after, state, strict=True)]
         y = self.in_compute_dtype(y)

@@ -1,0 +1,72 @@
+"""Neurons with a closed form are the loop over their turns: outputs, states and gradients."""
+
+import numpy as np
+import pytest
+from neuron_case import check_gradients, plain
+from support import tensor, to_numpy
+
+from keras_htaf import layers
+from keras_htaf.layers.spiking import closed
+
+SHAPE = (3, 6, 4)
+
+
+def drawn(seed):
+    """A layer with options at random, inputs, and a mask or None."""
+    random = np.random.default_rng(seed)
+    pick = lambda *values: values[random.integers(len(values))]  # noqa: E731
+    kind = ("LIF", "IF", "PLIF", "CubaLIF", "LIF", "LI")[seed % 6]
+    options = {"per_neuron": pick(True, False)}
+    if kind != "IF":
+        options |= {"decay": float(random.uniform(0.3, 0.99)), "scale_input": pick(True, False)}
+        options |= {"trainable_decay": pick(True, True, False)}
+    if kind != "LI":
+        reset = ("subtract", "zero", "value", "none")[seed // 2 % 4]
+        options |= {"reset": reset, "rest": pick(0.0, -0.4, 0.3), "trainable_threshold": True}
+        options |= {"reset_value": -0.2 if reset == "value" else 0.0}
+        options |= {"detach_reset": pick(True, False), "fires_at_threshold": pick(True, False)}
+        late = kind != "CubaLIF" or reset in ("subtract", "none")
+        options |= {"reset_next_step": late and pick(True, False)}
+        options |= {"forward": "smooth" if reset == "none" else "hard"}
+    mask = random.random(SHAPE[:2]) < 0.6 if pick(True, True, False) else None
+    size = 3.0 if options.get("scale_input") else 1.0
+    x = size * random.normal(0.3, 0.8, SHAPE).astype("float32")
+    return getattr(layers, kind)(**options), x, mask
+
+
+def check(layer, x, mask):
+    layer.build(SHAPE)
+    assert closed.of(layer, mask) is not None
+    upstream = tensor(np.random.default_rng(1).normal(size=SHAPE))
+    y, state = layer.run(tensor(x), mask=None if mask is None else tensor(mask, "bool"))
+    expected, last = plain(layer, tensor(x), mask)
+    np.testing.assert_allclose(to_numpy(y), to_numpy(expected), atol=1e-5)
+    for one, other in zip(state, last, strict=True):
+        np.testing.assert_allclose(to_numpy(one), to_numpy(other), atol=1e-5)
+    check_gradients(layer, x, upstream, mask)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_options(seed):
+    check(*drawn(seed))
+
+
+@pytest.mark.parametrize("library", ["spikingjelly", "norse", "spyx"])
+def test_conventions_with_trained_decay(library):
+    """With scaled inputs the decay's gradient comes from two places."""
+    layer = layers.LIF.like(library, trainable_decay=True, trainable_threshold=True)
+    x = np.random.default_rng(5).normal(0.8, 1.6, SHAPE).astype("float32")
+    check(layer, x, None)
+
+
+def test_who_has_one():
+    masked = np.ones(SHAPE[:2], "bool")
+    assert closed.of(layers.LIF(reset="none", forward="smooth"), masked) is not None
+    for layer in (
+        layers.ALIF(),
+        layers.LIF(recurrent=True),
+        layers.LIF(forward="smooth"),
+        layers.LIF.like("spyx"),
+        layers.CubaLIF(reset="zero", reset_next_step=True),
+    ):
+        assert closed.of(layer, masked) is None
