@@ -12,7 +12,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+import threading
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,8 @@ CONTENDERS = {
 }
 """By the name of each, the packages that it needs."""
 ROUNDS = 5
+PATIENCE = 600.0
+"""Seconds that a contender has to load, or for an answer beyond the time that it shall measure."""
 _PACKAGE = Path(contender.__file__).parents[1]
 
 
@@ -52,8 +55,10 @@ class Result:
     """The same, of processor time."""
     peak: dict[int, int | None] = field(default_factory=dict)
     """The most bytes in memory until then, with everything that the process has loaded."""
-    difference: float = float("nan")
+    difference: float = 0.0
     """The largest difference of an output to the packed model's, or the first contender's."""
+    equal: float = 1.0
+    """The least share, over batch sizes, of samples with the same largest output."""
 
 
 def bench_file(
@@ -62,7 +67,8 @@ def bench_file(
     """Measure a saved model, hardened, and print the results.
 
     Args:
-        file: A `.keras` file, or a packed `.khtaf` file, which only the packed contender can load.
+        file: A `.keras` file of a model with one input and one output, or a packed `.khtaf` file,
+            which only the packed contender can load.
         batches: Batch sizes.
         threads: Threads of each contender.
         seconds: For each contender and batch size.
@@ -75,12 +81,14 @@ def bench_file(
         raise ValueError(
             f"Received contenders {sorted(unknown)}. Expected some of {[*CONTENDERS]}."
         )
-    if not batches or min(batches) < 1:
+    if not batches or not all(isinstance(n, int) and n > 0 for n in batches):
         raise ValueError(f"Received batch sizes {list(batches)}. Expected positive integers.")
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"Received seconds={seconds}. Expected a positive number.")
     cores = contender.cores()
-    if threads > len(cores):
+    if not isinstance(threads, int) or not 1 <= threads <= len(cores):
         raise ValueError(
-            f"Received threads={threads}. Expected at most {len(cores)}, the number of cores."
+            f"Received threads={threads}. Expected 1 to at most {len(cores)}, the number of cores."
         )
     only = [name for name in CONTENDERS if not only or name in only]
     console = Console()
@@ -88,13 +96,20 @@ def bench_file(
         if file.suffix == ".khtaf":
             from keras_htaf import packed
 
-            shape, files = packed.load(file).input_shape[1:], {"packed": file}
+            shape = packed.load(file).input_shape[1:]
+            files = {name: file for name in only if name == "packed"}
             missing = dict.fromkeys(set(only) - {"packed"}, "a packed model has no Keras layers")
         else:
             from keras_htaf import harden, load_model
             from keras_htaf.hardening import has_steps
 
             model = load_model(file)
+            counts = [len(getattr(model, key, None) or ()) for key in ("inputs", "outputs")]
+            if counts != [1, 1]:
+                raise ValueError(
+                    f"Model {model.name!r} has a graph of {counts[0]} inputs and {counts[1]} "
+                    "outputs. Expected one of each."
+                )
             model = harden(model) if has_steps(model) else model
             shape = model.input_shape[1:]
             files, missing = files_of(model, Path(folder), only)
@@ -109,7 +124,13 @@ def bench_file(
 
 def _table(results: list[Result], threads: int) -> Table:
     heads = ("batch", "", "p50 ms", "p90 ms", "p99 ms", "samples/s", "times", "peak MB", "start s")
-    table = Table(*heads, title=f"{threads} thread{'s' * (threads > 1)}")
+    heads += ("difference", "alike")
+    table = Table(
+        *heads,
+        title=f"{threads} thread{'s' * (threads > 1)}",
+        caption=f"difference: the largest of an output to those of {results[0].name}; "
+        "alike: share of samples whose largest output is the same one",
+    )
     for batch in results[0].wall:
         fastest = min(np.median(result.wall[batch]) for result in results)
         for result in results:
@@ -123,6 +144,8 @@ def _table(results: list[Result], threads: int) -> Table:
                 f"{middle / fastest:.3g}",
                 "?" if peak is None else f"{peak / 1e6:.0f}",
                 f"{result.start:.2f}",
+                f"{result.difference:.2g}",
+                f"{100 * result.equal:.4g} %",
             )
         table.add_section()
     return table
@@ -159,25 +182,39 @@ class _Process:
         return self
 
     def __exit__(self, *error) -> None:
-        self._process.stdin.close()
+        with suppress(OSError):
+            self._process.stdin.close()
         self._process.kill()
         self._process.wait()
         self._process.stdout.close()
         self._errors.close()
 
-    def answer(self) -> dict:
+    def answer(self, seconds: float = 0.0) -> dict:
+        """The next answer; a RuntimeError if the process ends, or is ended because it is late."""
+        late, patience = threading.Event(), PATIENCE + seconds
+
+        def end():
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(patience, end)
+        timer.start()
         line = self._process.stdout.readline()
-        if not line:
-            self._process.wait()
-            self._errors.seek(0)
-            lines = self._errors.read().strip().splitlines()
-            raise RuntimeError(f"{self.name} ended: {lines[-1] if lines else 'no message'}")
-        return json.loads(line)
+        timer.cancel()
+        if line:
+            return json.loads(line)
+        self._process.wait()
+        if late.is_set():
+            raise RuntimeError(f"{self.name} gave no answer in {patience:g} s")
+        self._errors.seek(0)
+        lines = self._errors.read().strip().splitlines()
+        raise RuntimeError(f"{self.name} ended: {lines[-1] if lines else 'no message'}")
 
     def ask(self, batch: int, seconds: float | None) -> dict:
-        self._process.stdin.write(json.dumps({"batch": batch, "seconds": seconds}) + "\n")
-        self._process.stdin.flush()
-        return self.answer()
+        with suppress(OSError):  # of a process that has ended, which its answer explains
+            self._process.stdin.write(json.dumps({"batch": batch, "seconds": seconds}) + "\n")
+            self._process.stdin.flush()
+        return self.answer(seconds or 0.0)
 
 
 def files_of(model, folder: Path, only) -> tuple[dict[str, Path], dict[str, str]]:
@@ -196,8 +233,8 @@ def files_of(model, folder: Path, only) -> tuple[dict[str, Path], dict[str, str]
             continue
         try:
             files[name] = _written(name, model, folder)
-        except (ValueError, ImportError, RuntimeError) as error:
-            missing[name] = str(error)
+        except Exception as error:  # exporters raise anything
+            missing[name] = f"{type(error).__name__}: {error}"
     return files, missing
 
 
@@ -229,32 +266,43 @@ def measure(files: dict[str, Path], shape, batches, threads: int, seconds: float
     Returns:
         The results, and by the name of each contender that failed, why.
     """
-    failed, results = {}, []
+    failed: dict[str, str] = {}
     with ExitStack() as stack:
-        running = []
+        running: dict[_Process, Result] = {}
+
+        def answer(process, *asked) -> dict | None:
+            """What a contender says; one that fails runs no more."""
+            try:
+                return process.ask(*asked) if asked else process.answer()
+            except RuntimeError as error:
+                failed[process.name] = str(error)
+                running.pop(process, None)
+
         for name, file in files.items():
             process = stack.enter_context(_Process(name, file, shape, threads))
-            try:
-                found = process.answer()
-            except RuntimeError as error:
-                failed[name] = str(error)
-                continue
-            result = Result(name, _size(file), found["start"], found["before"])
-            running.append((process, result))
-            results.append(result)
-        first = None
+            if found := answer(process):
+                running[process] = Result(name, _size(file), found["start"], found["before"])
         for batch in sorted(batches):
-            for process, result in running:
-                outputs = np.array(process.ask(batch, None)["outputs"])
-                first = {batch: outputs, **(first or {})}
-                result.difference = float(np.abs(outputs - first.setdefault(batch, outputs)).max())
+            first = None
+            for process, result in list(running.items()):
+                if found := answer(process, batch, None):
+                    outputs = np.array(found["outputs"]).reshape(batch, -1)
+                    first = outputs if first is None else first
+                    _compare(result, outputs, first)
             for _ in range(ROUNDS):
-                for process, result in running:
-                    found = process.ask(batch, seconds / ROUNDS)
-                    result.wall.setdefault(batch, []).extend(found["wall"])
-                    result.cpu.setdefault(batch, []).extend(found["cpu"])
-                    result.peak[batch] = found["peak"]
-    return results, failed
+                for process, result in list(running.items()):
+                    if found := answer(process, batch, seconds / ROUNDS):
+                        result.wall.setdefault(batch, []).extend(found["wall"])
+                        result.cpu.setdefault(batch, []).extend(found["cpu"])
+                        result.peak[batch] = found["peak"]
+        return list(running.values()), failed
+
+
+def _compare(result: Result, outputs: np.ndarray, wanted: np.ndarray) -> None:
+    difference = np.abs(outputs - wanted).max()
+    result.difference = float(np.maximum(result.difference, difference))  # NaN stays
+    alike = (outputs.argmax(1) == wanted.argmax(1)).mean()
+    result.equal = min(result.equal, float(alike))
 
 
 def _size(file: Path) -> int:

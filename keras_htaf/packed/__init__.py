@@ -29,7 +29,8 @@ def pack(model, *, unsupported: str = "error") -> PackedModel:
     of the model on the backend that packs it, called eagerly; backends round batch normalisation
     differently, and a compiled model may round a sum that lies exactly at the threshold otherwise
     (on JAX, XLA does so depending on the neighbours of the layer). Float layers and residual sums
-    are computed in float32, and their rounding depends on the order of summation.
+    are computed in float32, and their rounding depends on the order of summation. Denormal numbers,
+    less than 1.2e-38 in size, count as they are here; some backends take them for 0.
 
     Args:
         model: A built functional or sequential model with one input and one output, float32, all

@@ -1,10 +1,10 @@
 """A packed network as a C99 header, for microcontrollers: arrays, and loops in plain C.
 
-It needs a compiler and `stdint.h`: no library, no heap. Values lie in two static arrays, one of
-numbers and one of bits, in which those that are alive at once do not overlap. The loops are short,
-not fast. Integers and bits are those of the packed model; sums of floats are added in order, and a
-product and a sum must not be fused where the last digit matters: compile with -ffp-contract=off,
-which -std=c99 implies in GCC.
+It needs a compiler whose `int` has 32 bits, `stdint.h` and `limits.h`: no library, no heap. Values
+lie in two static arrays, one of numbers and one of bits, in which those that are alive at once do
+not overlap. The loops are short, not fast. Integers and bits are those of the packed model; sums of
+floats are added in order, and a product and a sum must not be fused where the last digit matters:
+compile with -ffp-contract=off, which -std=c99 implies in GCC.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class _Header:
                 getattr(self, operation.kind)(operation, given, taken, out)
         functions = with_what_they_use(self._used)
         inputs, output = self.specs[self.graph.operations[0].name], self.specs[self.graph.output]
-        guard, (numbers, bits) = f"{self.prefix.upper()}_H", (self._numbers.size, self._bits.size)
+        guard, (numbers, bits) = "@H_", (self._numbers.size, self._bits.size)
         memory = [f"    static {kind} {name}[{size}];" for kind, name, size in
                   (("float", "numbers", numbers), ("uint16_t", "bits", bits)) if size]  # fmt: skip
         given = " x ".join(map(str, inputs.shape))
@@ -108,7 +108,8 @@ class _Header:
                 "/* A packed network, written by keras-htaf: plain C99, without libraries or heap.",
                 f"   {self._constant_bytes} bytes of constants, {4 * numbers + 2 * bits} of memory."
                 " Not reentrant. */",
-                f"#ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n",
+                f"#ifndef {guard}\n#define {guard}\n\n#include <limits.h>\n#include <stdint.h>\n",
+                "#if INT_MAX < 2147483647\n#error This needs an int of 32 bits.\n#endif\n",
                 f"#define @INPUTS {math.prod(inputs.shape)} /* {given}, channels last */",
                 f"#define @OUTPUTS {math.prod(output.shape)}\n",
                 HEAD,
@@ -169,7 +170,9 @@ class _Header:
     def _window_of(self, window: w.Window, spec: Spec) -> str:
         self._names += 1
         name, units = f"@w{self._names}", units_of(spec.runs) if spec.coding else 0
-        numbers = ", ".join(map(str, (*w.image_of(spec), units, *window)))
+        numbers = (*w.image_of(spec), units, *window)
+        self._constant_bytes += 4 * len(numbers)
+        numbers = ", ".join(map(str, numbers))
         self._arrays.append(f"static const @window {name} = {{{numbers}}};")
         return f"&{name}"
 

@@ -15,6 +15,12 @@ import numpy as np
 
 CODINGS = ("sign", "bit")
 """What a bit b stands for: 2b - 1, or b."""
+LARGEST = 2**27
+"""Numbers of a value of one sample, at most: a file of a few bytes must not take all memory."""
+MOST_AXES = 8
+"""Of a sample, at most."""
+MOST_RUNS = 2**18
+"""Runs of bits of a value, at most."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,10 @@ class Operation:
 
     def error(self, received, expected) -> ValueError:
         """The error of a graph that does not fit together."""
+        name, received = (text if len(text) < 300 else f"{text[:300]} ..." for text in
+                          (repr(self.name), str(received)))  # fmt: skip
         return ValueError(
-            f"Operation {self.name!r} ({self.kind}): received {received}, expected {expected}."
+            f"Operation {name} ({self.kind}): received {received}, expected {expected}."
         )
 
     def choice(self, key: str, choices: tuple):
@@ -80,12 +88,14 @@ class Operation:
             raise self.error(f"{key}={value!r}", f"{count} integers from {least}")
         return tuple(value)
 
-    def array(self, key: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """An array that was checked."""
+    def array(self, key, shape: tuple[int, ...], dtype: str, infinite=False) -> np.ndarray:
+        """An array that was checked; its numbers are finite, unless told otherwise."""
         value = self.arrays.get(key)
         if value is None or value.shape != tuple(shape) or value.dtype != np.dtype(dtype):
             found = None if value is None else (value.shape, str(value.dtype))
             raise self.error(f"{key} of {found}", f"{(tuple(shape), dtype)}")
+        if value.dtype.kind == "f" and not (infinite or np.isfinite(value).all()):
+            raise self.error(f"{key} with NaN or infinity", "finite numbers")
         return value
 
 
@@ -156,6 +166,8 @@ class Graph:
             ]
             for key, array in arrays.items():
                 place, _, name = key.partition(".")
+                if not place.isdecimal():
+                    raise ValueError(f"an array named {key!r}")
                 operations[int(place)].arrays[name] = array
             return cls(operations, str(value["name"]))
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from numbers import Integral
 
 import numpy as np
 
@@ -74,8 +75,24 @@ class PackedModel:
         >>> keras_htaf.packed.pack(keras_htaf.harden(model)).predict(np.ones((3, 4))).shape
         (3, 2)
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
             raise ValueError(f"Received batch_size={batch_size!r}. Expected a positive integer.")
+        x = self._checked(x)
+        out = np.empty((len(x), *self.output_shape[1:]), np.float32)
+        for start in range(0, len(x), batch_size):
+            out[start : start + batch_size] = self._run(x[start : start + batch_size])
+        return out
+
+    def values(self, x) -> dict[str, np.ndarray]:
+        """What each operation gives for inputs `x`, by its name; bits in units (`packed.bits`).
+
+        All samples are computed at once. Errors as for `predict`.
+        """
+        found: dict[str, np.ndarray] = {}
+        self._run(self._checked(x), found)
+        return found
+
+    def _checked(self, x) -> np.ndarray:
         x = np.asarray(x)
         if x.ndim != len(self.input_shape) or x.shape[1:] != self.input_shape[1:]:
             raise ValueError(f"Received x of shape {x.shape}. Expected {self.input_shape}.")
@@ -84,16 +101,7 @@ class PackedModel:
         x = np.ascontiguousarray(x, np.float32)
         if not np.isfinite(x).all():
             raise ValueError("Received x with NaN or infinity. Expected finite float32 numbers.")
-        out = np.empty((len(x), *self.output_shape[1:]), np.float32)
-        for start in range(0, len(x), batch_size):
-            out[start : start + batch_size] = self._run(x[start : start + batch_size])
-        return out
-
-    def values(self, x) -> dict[str, np.ndarray]:
-        """What each operation gives for inputs `x`, by its name; bits in units (`packed.bits`)."""
-        found: dict[str, np.ndarray] = {}
-        self._run(np.ascontiguousarray(x, np.float32), found)
-        return found
+        return x
 
     def _run(self, x, found=None):
         live = {self.graph.operations[0].name: x}
@@ -129,8 +137,8 @@ class PackedModel:
         """Write the network as a header of plain C99, for microcontrollers.
 
         It holds bits, thresholds and `static void model_predict(const float *x, float *y)`, and
-        needs no library and no heap. Integers and bits are those of `predict`; sums of floats are
-        added in another order.
+        needs no library and no heap, but an `int` of 32 bits. Integers and bits are those of
+        `predict`; sums of floats are added in another order.
 
         Args:
             path: The header to write, atomically.

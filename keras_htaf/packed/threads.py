@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
+from numbers import Integral
 from threading import Lock
 
 import numpy as np
@@ -60,9 +61,9 @@ def set_num_threads(number: int) -> None:
     >>> set_num_threads(before)
     """
     global _number
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+    if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
         raise ValueError(f"Received number={number!r}. Expected a positive integer.")
-    _number = number
+    _number = int(number)
 
 
 def divide(tasks: int, seconds: float, function: Callable[[int, int], None]) -> None:

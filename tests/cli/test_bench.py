@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+
+import keras
+import numpy as np
 import pytest
 from support import BACKEND
 from typer.testing import CliRunner
@@ -57,11 +63,13 @@ def test_contenders_are_measured_in_processes_of_their_own(saved, monkeypatch):
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="starts processes that do not depend on it")
-def test_bench_prints_a_table(saved):
+def test_bench_prints_a_table(saved, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     options = ("--batch", 1, "--seconds", 0.01)
     output = command("bench", saved / "model.khtaf", *options)
     assert "1 thread" in output
-    assert "packed" in output
+    row = " ".join(output.replace("│", " ").split())
+    assert re.search(r" 1 packed ([\d.e+-]+ ){7}0 100 % ", row), row
     assert "onnx float32: a packed model has no Keras layers" in output
 
 
@@ -71,10 +79,80 @@ def test_bench_names_what_is_wrong(saved, tmp_path):
         ((saved, "--only", "larq"), "['larq']"),
         ((saved, "--batch", 0), "positive"),
         ((saved, "--threads", 4096), "at most"),
+        ((saved / "model.khtaf", "--only", "onnx int8"), "Nothing could be measured"),
         ((tmp_path / "broken.khtaf",), "is no packed model"),
         ((tmp_path / "none.khtaf",), "no packed model"),
     ):
         assert message in command("bench", *arguments, code=2)
+
+
+def test_arguments_are_checked(saved):
+    for arguments in (
+        {"seconds": float("nan")},
+        {"seconds": 0},
+        {"threads": 0},
+        {"batches": (1.5,)},
+    ):
+        with pytest.raises(ValueError, match="Received"):
+            bench.bench_file(saved / "model.khtaf", **arguments)
+
+
+def test_models_of_several_inputs_are_refused(tmp_path):
+    inputs = [keras.Input((2,)), keras.Input((2,))]
+    keras.Model(inputs, keras.layers.Add()(inputs)).save(tmp_path / "two.keras")
+    with pytest.raises(ValueError, match="2 inputs and 1 outputs"):
+        bench.bench_file(tmp_path / "two.keras")
+
+
+DYING = """
+import json, sys, time
+print(json.dumps({"start": 0.5, "before": None}), flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["batch"] > 1 and asked["seconds"]:
+        DIES
+    if asked["seconds"] is None:
+        print(json.dumps({"outputs": [[0.0, 1.0, 0.0]] * asked["batch"]}), flush=True)
+    else:
+        print(json.dumps({"wall": [1.0], "cpu": [1.0], "peak": None}), flush=True)
+"""
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="starts processes that do not depend on it")
+@pytest.mark.parametrize(
+    ("dies", "names", "why"),
+    [
+        ("raise MemoryError", ("packed", "onnx int8"), "onnx int8 ended: MemoryError"),
+        ("time.sleep(60)", ("onnx int8",), "onnx int8 gave no answer in 4.002 s"),
+    ],
+)
+def test_the_others_go_on_when_a_contender_dies(saved, tmp_path, monkeypatch, dies, names, why):
+    script, start = tmp_path / "dying.py", subprocess.Popen
+    script.write_text(DYING.replace("DIES", dies))
+
+    def either(command, **options):
+        dying = json.loads(command[-1])["kind"] == "onnx"
+        return start([*command[:2], script if dying else command[2], command[3]], **options)
+
+    monkeypatch.setattr(bench.subprocess, "Popen", either)
+    if "sleep" in dies:
+        monkeypatch.setattr(bench, "PATIENCE", 4.0)
+        monkeypatch.setattr(bench, "ROUNDS", 1)
+    files = dict.fromkeys(names, saved / "model.khtaf")
+    results, failed = bench.measure(files, (4, 4, 1), (1, 2), 1, 0.002)
+    assert [(result.name, list(result.wall)) for result in results] == [
+        (name, [1, 2]) for name in names if name == "packed"
+    ]
+    assert failed == {"onnx int8": why}
+
+
+def test_the_largest_difference_and_the_least_agreement_are_kept():
+    result, wanted = bench.Result("int8"), np.array([[0.0, 1.0], [1.0, 0.0]])
+    bench._compare(result, np.array([[0.5, 0.0], [1.0, 0.0]]), wanted)
+    bench._compare(result, wanted, wanted)
+    assert (result.difference, result.equal) == (1.0, 0.5)
+    bench._compare(result, wanted * np.nan, wanted)
+    assert np.isnan(result.difference)
 
 
 def test_a_contender_that_fails_says_why(saved):

@@ -6,6 +6,7 @@ from support import BACKEND
 
 import keras_htaf
 from keras_htaf import hardening
+from keras_htaf.packed.bits import from_units
 from keras_htaf.packed.model import PackedModel
 from keras_htaf.packed.translate import folded
 from keras_htaf.packed.translate.network import Network
@@ -61,3 +62,32 @@ def unfolded(model):
     network = Network(keeps_unsupported=False)
     network.follow(model)
     return PackedModel(folded(network, thresholds=False))
+
+
+def by_name(network):
+    """The operations of a packed network."""
+    return {operation.name: operation for operation in network.graph.operations}
+
+
+def unpacked(network, values, name):
+    """Bits among the values of a packed network, bool."""
+    return from_units(values[name], network.specs[name].runs)
+
+
+def decided_surely(network, values):
+    """Which samples no step decides by rounding, bool.
+
+    That may be so where a number is no integer (sums of integers are exact) and as near to the
+    threshold as a millionth of the largest number of its channel. (What is off by less than 1e-20
+    comes from a tiny gamma, not from rounding.)
+    """
+    sure = np.ones(len(next(iter(values.values()))), bool)
+    for operation in network.graph.operations:
+        if operation.kind == "step":
+            x = values[operation.inputs[0]]
+            axes = tuple(range(1, x.ndim))
+            largest = np.abs(x).max((0, *axes[:-1]))
+            off = np.abs(x - operation.arrays["threshold"])
+            near = (off < 1e-6 * largest) & (off > 1e-20)
+            sure &= ~(near & (x != np.round(x))).any(axes)
+    return sure

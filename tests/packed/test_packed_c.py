@@ -26,14 +26,13 @@ FLAGS = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"]
 
 def run_in_c(networks, inputs, folder):
     """The outputs of networks, all of them in one program, which reads and writes raw floats."""
-    names = [f"net{i}" for i in range(len(networks))]
-    lines = ["#include <stdio.h>", *(f'#include "{name}.h"' for name in names)]
+    names = ["net", "Net", *(f"net{i}" for i in range(2, len(networks)))][: len(networks)]
+    lines = ["#include <stdio.h>", *(f'#include "{i}.h"' for i in range(len(names)))]
     lines += ["int main(void)", "{"]
-    for name, network, x in zip(names, networks, inputs, strict=True):
-        network.save_c(folder / f"{name}.h", name)
-        big = name.upper()
+    for i, (name, network, x) in enumerate(zip(names, networks, inputs, strict=True)):
+        network.save_c(folder / f"{i}.h", name)
         lines.append(
-            f"    static float x_{name}[{name}_INPUTS], y_{name}[{name}_OUTPUTS]; /* {big} */\n"
+            f"    static float x_{name}[{name}_INPUTS], y_{name}[{name}_OUTPUTS];\n"
             f"    for (int i = 0; i < {len(x)}; i++) {{\n"
             f"        if (fread(x_{name}, 4, {name}_INPUTS, stdin) != {name}_INPUTS) return 1;\n"
             f"        {name}_predict(x_{name}, y_{name});\n"

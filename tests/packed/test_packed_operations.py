@@ -1,5 +1,7 @@
 """Each kind of operation: its fast way computes what its numpy definition says."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -145,6 +147,14 @@ def test_pool(window, inputs, reduce, coding, seed):
     check(operation, Spec((*shape, inputs), coding, runs), seed=seed, exact=reduce == "max")
 
 
+@pytest.mark.parametrize(("reduce", "coding"), [("max", None), ("mean", None), ("max", "sign")])
+def test_a_window_larger_than_the_image_pools(reduce, coding):
+    """As pyramids of pooling do on small maps: some places of the window are never inside."""
+    window = {"kernel_size": [9, 4], "strides": [1, 2], "dilation": [1, 1], "padding": [4, 1, 4, 2]}
+    operation = Operation("pool", "p", ("x",), {**window, "reduce": reduce})
+    check(operation, Spec((3, 2, 5), coding, (5,) if coding else ()), exact=reduce == "max")
+
+
 @few
 @given(st.sampled_from([(), (3,), (2, 3)]), channels, seeds)
 def test_step_and_unpack(shape, inputs, seed):
@@ -181,7 +191,7 @@ def test_a_small_sigmoid_keeps_its_digits():
 
 
 def test_a_shape_has_an_axis():
-    with pytest.raises(ValueError, match="as many numbers"):
+    with pytest.raises(ValueError, match="1 to 8 integers"):
         KINDS["reshape"].infer(Operation("reshape", "r", ("x",), {"shape": []}), Spec((1,)))
 
 
@@ -248,3 +258,69 @@ def test_what_does_not_fit_is_refused(changed, message):
     )
     with pytest.raises(ValueError, match=message):
         specs(graph)
+
+
+POINT = {"kernel_size": [1, 1], "strides": [1, 1], "dilation": [1, 1], "padding": [0] * 4}
+STEP = {"threshold": np.zeros(1, np.float32), "flip": np.zeros(1, np.uint8)}
+
+
+def doubled(times):
+    """Bits beside themselves, again and again."""
+    return [
+        Operation("concatenate", f"c{i}", (f"c{i - 1}" if i else "s",) * 2) for i in range(times)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "operations", "message"),
+    [
+        ([30000, 30000, 1], [], "at most 134217728 numbers"),
+        ([2] * 9, [], "1 to 8 integers"),
+        ([2**20, 1], [Operation("reshape", "r", ("s",), {"shape": [2**20]})], "runs"),
+        ([2, 1], doubled(40), "runs"),
+        (
+            [2**16, 1],
+            [Operation("pool", "p", ("x",), {**POINT, "kernel_size": [1, 2**15], "reduce": "max"})],
+            "32769 outputs of 32768 inputs",
+        ),
+    ],
+)
+def test_a_small_file_takes_little_memory(shape, operations, message):
+    first = [Operation("input", "x", (), {"shape": shape})]
+    first.append(Operation("step", "s", ("x",), {"coding": "sign"}, STEP))
+    with pytest.raises(ValueError, match=message) as caught:
+        specs(Graph([*first, *operations]))
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_large_kernel_with_borders_is_refused():
+    """Each of its windows has a border of its own."""
+    window = {**POINT, "kernel_size": [127, 127], "padding": [63] * 4}
+    attributes = {**window, "weights": "sign", "filters": 1, "pad_value": 0}
+    kernel = np.zeros((1, -(-(127**2) // 8)), np.uint8)
+    operation = Operation("product", "p", ("x",), attributes, {"kernel": kernel})
+    with pytest.raises(ValueError, match="a smaller kernel"):
+        KINDS["product"].prepare(operation, Spec((127, 127, 1), "sign", (1,)))
+
+
+def test_preparing_takes_a_few_times_the_memory_of_the_kernel():
+    kernel = np.zeros((2048, 256), np.uint8)
+    attributes = {**POINT, "weights": "sign", "filters": 2048, "pad_value": 0}
+    operation = Operation("product", "p", ("x",), attributes, {"kernel": kernel})
+    KINDS["product"].prepare(operation, Spec((2048,), "sign", (2048,)))  # what it imports
+    tracemalloc.start()
+    try:
+        KINDS["product"].prepare(operation, Spec((2048,), "sign", (2048,)))
+        assert tracemalloc.get_traced_memory()[1] < 4 * kernel.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_kernels_are_finite(bad):
+    arrays = {"kernel": np.full((1, 1, 2, 1), bad, np.float32)}
+    operation = Operation(
+        "linear", "l", ("x",), {**POINT, "filters": 1, "pad_value": 0, "groups": 1}, arrays
+    )
+    with pytest.raises(ValueError, match="kernel with NaN or infinity"):
+        KINDS["linear"].infer(operation, Spec((2,)))

@@ -20,7 +20,9 @@ and one test holds `define` and `prepare` equal. Values are float32 arrays, or u
 
 from __future__ import annotations
 
-from keras_htaf.packed.graph import Graph, Spec
+import math
+
+from keras_htaf.packed.graph import LARGEST, Graph, Spec
 from keras_htaf.packed.operations.depthwise import Depthwise
 from keras_htaf.packed.operations.linear import Linear
 from keras_htaf.packed.operations.lookup import Lookup
@@ -63,7 +65,9 @@ def specs(graph: Graph) -> dict[str, Spec]:
         if missing := set(operation.inputs) - set(found):
             raise operation.error(f"inputs {sorted(missing)}", "names of earlier operations")
         given = [found[name] for name in operation.inputs]
-        found[operation.name] = KINDS[operation.kind].infer(operation, *given)
+        found[operation.name] = spec = KINDS[operation.kind].infer(operation, *given)
+        if math.prod(spec.shape) > LARGEST:
+            raise operation.error(f"what gives {spec.shape}", f"at most {LARGEST} numbers")
     if not found:
         raise ValueError("The network has no operations.")
     return found

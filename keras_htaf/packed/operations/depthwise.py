@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from keras_htaf.packed import threads
@@ -54,9 +56,10 @@ class Depthwise:
         height, width, channels = w.image_of(spec)
         codes, pad_value = _codes(operation, spec), operation.attributes["pad_value"]
         multiplier = codes.shape[2]
-        classes, beyond = w.border_classes(window, height, width)
-        each = codes.reshape(len(codes), 1, -1)
-        count = count_of(spec.coding, each, pad_value, beyond, operation.attributes["weights"])
+        ones, kinds = (codes > 0).reshape(len(codes), -1), w.border_kinds(operation, spec)
+        ones, weights = ones.astype(np.int64), operation.attributes["weights"]
+        count = count_of(spec.coding, ones, 1, pad_value, kinds, weights)
+        classes = cache(lambda: w.border_classes(window, height, width))
         kernel = to_units((codes > 0).transpose(2, 0, 1), spec.runs)
         border = to_units(np.full(channels, pad_bit(spec.coding, pad_value)), spec.runs)
         base, factor = count.base.astype(np.float32), np.float32(count.factor)
@@ -67,7 +70,7 @@ class Depthwise:
         def sums(x):
             x = x.reshape(-1, height, width, units_of(spec.runs))
             out = np.empty((len(x) * window.oh * window.ow, channels, multiplier), np.float32)
-            given = x, kernel, count.masked, window, border, classes, base, factor, out
+            given = x, kernel, count.masked, window, border, classes(), base, factor, out
             threads.divide(len(out), seconds, lambda *part: units.each_channel(*given, *part))
             return out.reshape(-1, *shape)
 

@@ -64,11 +64,17 @@ class Linear:
         window, kernel = w.window_of(operation, spec), _kernel(operation, spec)
         filters = kernel.shape[3]
         shape = w.output_shape(spec, window, filters)
+        bias, pad_value = operation.arrays.get("bias"), operation.attributes["pad_value"]
         if operation.attributes["groups"] > 1:
-            return lambda x: Linear.define(operation, (spec,), x)
+            kernel = kernel.reshape(window.kh, window.kw, spec.channels, -1)
+
+            def each(x):
+                x = _bordered(x.reshape(-1, *w.image_of(spec)), window, pad_value)
+                out = _each_channel(x, window, kernel).reshape(-1, *shape)
+                return out if bias is None else np.add(out, bias, out=out)
+
+            return each
         flat = np.ascontiguousarray(kernel.reshape(-1, filters))
-        bias = operation.arrays.get("bias")
-        pad_value = operation.attributes["pad_value"]
         at_once = max(1, _SEEN // (window.oh * window.ow * len(flat)))
         of_pixels = window.kh * window.kw * window.sh * window.sw == 1 and not (
             any(operation.attributes["padding"])
@@ -125,6 +131,18 @@ def _bordered(x, window, value):
     wide = np.full(size, value, np.float32) if value else np.zeros(size, np.float32)
     wide[:, w.top : w.top + height, w.left : w.left + width] = x
     return wide
+
+
+def _each_channel(x, window, kernel):
+    """Of images with borders, sums for each channel; one pass for each place of the window."""
+    w, (_, _, channels, multiplier) = window, kernel.shape
+    out = np.zeros((len(x), w.oh, w.ow, channels, multiplier), np.float32)
+    for a in range(w.kh):
+        rows = slice(a * w.dh, a * w.dh + (w.oh - 1) * w.sh + 1, w.sh)
+        for b in range(w.kw):
+            columns = slice(b * w.dw, b * w.dw + (w.ow - 1) * w.sw + 1, w.sw)
+            out += x[:, rows, columns, :, None] * kernel[a, b]
+    return out
 
 
 def _windows(x, window):

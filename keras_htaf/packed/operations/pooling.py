@@ -25,7 +25,7 @@ class Pool:
     def infer(operation: Operation, spec: Spec) -> Spec:
         reduce = operation.choice("reduce", ("max", "mean"))
         window = w.window_of(operation, spec)
-        if (w.taps(window, *w.image_of(spec)[:2]) < 0).all((2, 3)).any():
+        if not all(axis.any(1).all() for axis in w.inside(window, *w.image_of(spec)[:2])):
             raise operation.error(f"{operation.attributes}", "no window beyond the border")
         if spec.coding is None:
             return Spec(w.output_shape(spec, window, spec.channels))
@@ -119,7 +119,8 @@ def _numbers(operation: Operation, spec: Spec, window: w.Window, x):
             part = out[:, rows, columns]
             (np.maximum if greatest else np.add)(part, x[:, i, j], out=part)
     if not greatest:
-        out /= (w.taps(window, height, width) >= 0).sum((2, 3))[..., None].astype(np.float32)
+        rows, columns = (axis.sum(1) for axis in w.inside(window, height, width))
+        out /= (rows[:, None] * columns)[..., None].astype(np.float32)
     return out
 
 
@@ -127,5 +128,7 @@ def _inside(shift: int, stride: int, outputs: int, size: int) -> tuple[slice, sl
     """Outputs o for which o * stride - shift is inside, and these places."""
     first = max(0, -(-shift // stride))
     last = min(outputs, (size - 1 + shift) // stride + 1)
+    if first >= last:  # the window reaches farther than the image
+        return slice(0, 0), slice(0, 0)
     start = first * stride - shift
     return slice(first, last), slice(start, start + (last - first - 1) * stride + 1, stride)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,10 @@ ALWAYS, NEVER = -(2**31), 2**31 - 1
 
 _COUNT, _GATHER = 1.3e-9, 4e-9
 """Seconds for a word and a panel, and to gather a word, roughly."""
+
+
+_FILTERS = 64
+"""Whose bits are unpacked at once."""
 
 
 class Count(NamedTuple):
@@ -38,26 +44,30 @@ def pad_bit(coding: str, pad_value: int) -> bool:
     return pad_value == 1
 
 
-def count_of(inputs: str, codes: np.ndarray, pad_value: int, beyond: np.ndarray, weights: str):
+def count_of(
+    inputs: str, ones: np.ndarray, channels: int, pad_value: int, beyond: np.ndarray, weights: str
+) -> Count:
     """The count that gives the sums.
 
     Args:
         inputs: Coding of the inputs.
-        codes: Values of the kernel, int32, (places, channels, outputs).
+        ones: Ones among the bits of the kernel, int64, (places, outputs).
+        channels: Bits of the kernel for each place and output.
         pad_value: What lies beyond the border, -1, 0 or 1.
         beyond: For each class of positions, the places beyond the border, (classes, places).
         weights: Coding of the kernel.
     """
-    signs, ones = inputs == "sign", (codes > 0).sum((0, 1))
+    signs, total = inputs == "sign", ones.sum(0)
     if weights == "sign":
         # Of bits a and signs w: sum a w = |w > 0| - |a xor (w > 0)|.
-        base = np.full(codes.shape[2], codes.shape[0] * codes.shape[1]) if signs else ones
+        base = np.full_like(total, len(ones) * channels) if signs else total
         factor = -2 if signs else -1
     else:
-        base, factor = (-ones, 2) if signs else (np.zeros_like(ones), 1)
+        base, factor = (-total, 2) if signs else (np.zeros_like(total), 1)
     # Beyond the border there are bits, too, and their value is not always the one that is meant.
     stands_for = 2 * pad_bit(inputs, pad_value) - 1 if signs else int(pad_bit(inputs, pad_value))
-    missing = (pad_value - stands_for) * (beyond.astype(np.int64) @ codes.sum(1, dtype=np.int64))
+    each = 2 * ones - channels if weights == "sign" else ones
+    missing = (pad_value - stands_for) * (beyond.astype(np.int64) @ each)
     return Count(weights == "bit", base[None] + missing, factor)
 
 
@@ -119,24 +129,27 @@ class Product:
 
         window = w.window_of(operation, spec)
         height, width, channels = w.image_of(spec)
-        units, codes = units_of(spec.runs), _codes(operation, spec)
-        filters, coding = codes.shape[-1], operation.attributes["weights"]
-        pad_value = operation.attributes["pad_value"]
-        classes, beyond = w.border_classes(window, height, width)
-        count = count_of(spec.coding, codes, pad_value, beyond, coding)
-        if (count.base == count.base[0]).all():
-            classes, count = np.zeros(1, np.int64), count._replace(base=count.base[:1])
-        kernel = _panels(codes > 0, spec.runs)
+        units, filters = units_of(spec.runs), operation.attributes["filters"]
+        coding, pad_value = operation.attributes["weights"], operation.attributes["pad_value"]
+        kernel, ones = _panels(operation, spec)
+        kinds = w.border_kinds(operation, spec)
+        count = count_of(spec.coding, ones, channels, pad_value, kinds, coding)
+        if alike := (count.base == count.base[0]).all():
+            count = count._replace(base=count.base[:1])
+        # When it is first used: a file of a few bytes may have any number of positions.
+        classes = cache(
+            lambda: np.zeros(1, np.int64) if alike else w.border_classes(window, height, width)
+        )
         border = np.full(channels, pad_bit(spec.coding, pad_value))
         border = to_units(border, spec.runs)
         panels, positions = len(kernel), window.oh * window.ow
         shape = w.output_shape(spec, window, filters)
 
         def run(loop, x, *rest):
-            blocks = -(-len(x) * positions // counting.BLOCK)
+            blocks = max(1, -(-len(x) * positions // counting.BLOCK))
             groups = min(panels, -(-threads.get_num_threads() // blocks))
             x = x.reshape(len(x), height, width * units)
-            given = (x, kernel, count.masked, window, border, groups, classes, *rest)
+            given = (x, kernel, count.masked, window, border, groups, classes(), *rest)
             words = min(counting.BLOCK, len(x) * positions) * kernel.shape[1]
             seconds = words * (_GATHER + panels * _COUNT / groups)
             threads.divide(blocks * groups, seconds, lambda *part: loop(*given, *part))
@@ -176,14 +189,23 @@ def _flips(operation: Operation) -> np.ndarray:
     return from_bytes(operation.arrays["flip"], operation.attributes["filters"])
 
 
-def _panels(bits: np.ndarray, runs) -> np.ndarray:
-    """The kernel's bits, (places, channels, filters), as words in panels."""
-    filters = bits.shape[-1]
-    rows = to_units(bits.transpose(2, 0, 1), runs).reshape(filters, -1)
-    words = -(-rows.shape[1] * UNIT // 64)
-    wide = np.zeros((-(-filters // UNIT) * UNIT, words * 4), np.uint16)
-    wide[:filters, : rows.shape[1]] = rows
-    return np.ascontiguousarray(wide.view(np.uint64).reshape(-1, UNIT, words).transpose(0, 2, 1))
+def _panels(operation: Operation, spec: Spec) -> tuple[np.ndarray, np.ndarray]:
+    """The kernel as words in panels, and its ones, int64 (places, filters).
+
+    Some filters at a time, since a bit takes a byte while it is moved.
+    """
+    kernel, places = operation.arrays["kernel"], math.prod(operation.attributes["kernel_size"])
+    units = places * units_of(spec.runs)
+    words = -(-units * UNIT // 64)
+    wide = np.zeros((-(-len(kernel) // UNIT) * UNIT, words * 4), np.uint16)
+    ones = np.zeros((places, len(kernel)), np.int64)
+    for start in range(0, len(kernel), _FILTERS):
+        some = slice(start, min(start + _FILTERS, len(kernel)))
+        bits = from_bytes(kernel[some], places * spec.channels).reshape(-1, places, spec.channels)
+        ones[:, some] = np.count_nonzero(bits, axis=2).T
+        wide[some, :units] = to_units(bits, spec.runs).reshape(-1, units)
+    panels = wide.view(np.uint64).reshape(-1, UNIT, words).transpose(0, 2, 1)
+    return np.ascontiguousarray(panels), ones
 
 
 def _padded(numbers: np.ndarray, panels: int, value) -> np.ndarray:

@@ -6,7 +6,14 @@ import math
 
 import numpy as np
 
-from keras_htaf.packed.graph import Operation, Spec
+from keras_htaf.packed.graph import MOST_AXES, MOST_RUNS, Operation, Spec
+
+
+def _shape(operation: Operation) -> tuple[int, ...]:
+    shape = operation.attributes.get("shape")
+    if not isinstance(shape, (list, tuple)) or not 1 <= len(shape) <= MOST_AXES:
+        raise operation.error(f"shape={shape!r}", f"a list of 1 to {MOST_AXES} integers")
+    return operation.integers("shape", len(shape), 1)
 
 
 class Input:
@@ -14,10 +21,7 @@ class Input:
 
     @staticmethod
     def infer(operation: Operation) -> Spec:
-        shape = operation.attributes.get("shape")
-        if not isinstance(shape, (list, tuple)) or not shape:
-            raise operation.error(f"shape={shape!r}", "a list of integers")
-        return Spec(operation.integers("shape", len(shape), 1))
+        return Spec(_shape(operation))
 
     @staticmethod
     def define(operation: Operation, specs, x):
@@ -33,16 +37,14 @@ class Reshape:
 
     @staticmethod
     def infer(operation: Operation, spec: Spec) -> Spec:
-        shape = operation.attributes.get("shape")
-        shape = operation.integers(
-            "shape", len(shape) if isinstance(shape, (list, tuple)) else 1, 1
-        )
-        if not shape or math.prod(shape) != math.prod(spec.shape):
+        shape = _shape(operation)
+        if math.prod(shape) != math.prod(spec.shape):
             raise operation.error(f"shape={shape}", f"as many numbers as in {spec.shape}")
         if spec.coding is None:
             return Spec(shape)
         if len(shape) > 1:
             raise operation.error("bits", "numbers, or a shape of one axis")
+        _check_runs(operation, len(spec.runs) * math.prod(spec.shape[:-1]))
         return Spec(shape, spec.coding, spec.runs * math.prod(spec.shape[:-1]))
 
     @staticmethod
@@ -62,8 +64,9 @@ class Concatenate:
     def infer(operation: Operation, *specs: Spec) -> Spec:
         if not specs or len({(s.shape[:-1], s.coding) for s in specs}) > 1:
             raise operation.error(f"{specs}", "values of one kind, alike but for the channels")
+        _check_runs(operation, sum(len(spec.runs) for spec in specs))
         shape = (*specs[0].shape[:-1], sum(spec.channels for spec in specs))
-        return Spec(shape, specs[0].coding, sum((spec.runs for spec in specs), ()))
+        return Spec(shape, specs[0].coding, tuple(run for spec in specs for run in spec.runs))
 
     @staticmethod
     def define(operation: Operation, specs, *values):
@@ -72,6 +75,11 @@ class Concatenate:
     @staticmethod
     def prepare(operation: Operation, *specs: Spec):
         return lambda *values: np.concatenate(values, axis=-1)
+
+
+def _check_runs(operation: Operation, runs: int) -> None:
+    if runs > MOST_RUNS:
+        raise operation.error(f"bits in {runs} runs", f"at most {MOST_RUNS}")
 
 
 class Slice:

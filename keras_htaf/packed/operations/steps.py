@@ -24,7 +24,7 @@ class Step:
     def infer(operation: Operation, spec: Spec) -> Spec:
         if spec.coding is not None:
             raise operation.error("bits", "numbers")
-        threshold = operation.array("threshold", (spec.channels,), "float32")
+        threshold = operation.array("threshold", (spec.channels,), "float32", infinite=True)
         if np.isnan(threshold).any():
             raise operation.error("a threshold that is NaN", "numbers")
         operation.array("flip", (-(-spec.channels // 8),), "uint8")

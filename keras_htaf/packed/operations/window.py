@@ -8,6 +8,9 @@ import numpy as np
 
 from keras_htaf.packed.graph import Operation, Spec
 
+MOST = 2**24
+"""Outputs times places of a window along an axis, and kinds of windows at borders times places."""
+
 
 class Window(NamedTuple):
     """Kernel size, strides, dilations, rows and columns beyond the upper left, output size."""
@@ -46,6 +49,8 @@ def window_of(operation: Operation, spec: Spec) -> Window:
         sizes.append((size + before + after - reach - 1) // s + 1)
         if sizes[-1] < 1 or max(before, after) > reach:
             raise operation.error(f"{spec.shape} and {operation.attributes}", "a window that fits")
+        if sizes[-1] * k > MOST:
+            raise operation.error(f"{sizes[-1]} outputs of {k} inputs", f"at most {MOST} in all")
     return Window(*kernel, *strides, *dilation, top, left, *sizes)
 
 
@@ -75,13 +80,32 @@ def windows(x: np.ndarray, window: Window, beyond) -> np.ndarray:
     return pixels[:, taps(window, height, width)]
 
 
-def border_classes(window: Window, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which outputs have the same places of their windows beyond the border.
+def inside(window: Window, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which places of windows are not beyond the border: their rows (oh, kh), columns (ow, kw)."""
+    w = window
+    i = np.arange(w.oh)[:, None] * w.sh - w.top + np.arange(w.kh) * w.dh
+    j = np.arange(w.ow)[:, None] * w.sw - w.left + np.arange(w.kw) * w.dw
+    return (i >= 0) & (i < height), (j >= 0) & (j < width)
 
-    Returns:
-        The class of each output, int64 (oh * ow,), and for each class the places beyond,
-        bool (classes, kh * kw).
-    """
-    beyond = (taps(window, height, width) < 0).reshape(window.oh * window.ow, -1)
-    kinds, classes = np.unique(beyond, axis=0, return_inverse=True)
-    return classes.reshape(-1).astype(np.int64), kinds
+
+def border_kinds(operation: Operation, spec: Spec) -> np.ndarray:
+    """The kinds of windows, by their places beyond the border: bool (kinds, kh * kw)."""
+    height, width, _ = image_of(spec)
+    rows, columns = (
+        np.unique(axis, axis=0) for axis in inside(window_of(operation, spec), height, width)
+    )
+    if rows.size * columns.size > MOST:
+        raise operation.error(
+            f"{len(rows) * len(columns)} kinds of windows at its borders", "a smaller kernel"
+        )
+    kinds = rows[:, None, :, None] & columns[:, None]
+    return ~kinds.reshape(len(rows) * len(columns), -1)
+
+
+def border_classes(window: Window, height: int, width: int) -> np.ndarray:
+    """Which of its kinds each window is: int64 (oh * ow,)."""
+    (_, rows), (kinds, columns) = (
+        np.unique(axis, axis=0, return_inverse=True) for axis in inside(window, height, width)
+    )
+    classes = rows.reshape(-1, 1) * len(kinds) + columns.reshape(-1)
+    return classes.reshape(-1).astype(np.int64)

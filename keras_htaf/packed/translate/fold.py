@@ -140,6 +140,8 @@ def _read_off(network: Network, operation: Operation, spec) -> None:
     mean = None
     if isinstance(layer, keras.layers.BatchNormalization):
         mean = keras.ops.convert_to_numpy(layer.moving_mean)
+    elif isinstance(layer, keras.layers.Normalization) and not layer.invert:
+        mean = keras.ops.convert_to_numpy(layer.mean)
     try:
         operation.arrays.update(_probe(network, [operation], spec).affine(mean))
     except ValueError as error:

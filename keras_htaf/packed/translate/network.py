@@ -58,7 +58,8 @@ class Network:
             if isinstance(operation, keras.layers.InputLayer):
                 continue
             taken = [values[id(tensor)] for tensor in node.input_tensors]
-            if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
+            nested = isinstance(operation, keras.Model) and getattr(operation, "outputs", None)
+            if nested and not node.arguments.kwargs.get("training"):
                 found = self._follow(operation, taken, f"{prefix}{operation.name}/")
             else:
                 found = self._call(operation, node, taken, prefix + operation.name)
@@ -69,25 +70,34 @@ class Network:
         from keras_htaf.packed.translate.layers import LAYERS
         from keras_htaf.packed.translate.others import OPERATIONS, OTHERS, step_node
 
-        results = list(node.output_tensors)
+        added = len(self.operations)
         try:
-            self._check(operation, node, results)
+            self._check(operation, node)
             call = {**LAYERS, **OTHERS}.get(type(operation))
             call = call or OPERATIONS.get(keras_operation(operation))
             call = step_node if isinstance(operation, StepNode) else call
             if call is None:
                 raise Unsupported("this kind of layer is not known")
             found = call(self, operation, taken, path)
-        except Unsupported as reason:
+        except (Unsupported, ValueError) as reason:
+            for each in self.operations[added:]:
+                del self.specs[each.name]
+                self.sources.pop(each.name, None)
+            del self.operations[added:]
             return self._left_to_keras(operation, node, taken, path, reason)
         return found if isinstance(found, list) else [found]
 
-    def _check(self, operation, node, results) -> None:
+    def _check(self, operation, node) -> None:
         from keras_htaf.packed.translate.others import OPERATIONS
 
-        for tensor in results:
-            if None in tensor.shape[1:]:
-                raise Unsupported(f"its output has the unknown sizes {tuple(tensor.shape)}")
+        for tensor in [*node.input_tensors, *node.output_tensors]:
+            if not _known(tensor.shape):
+                raise Unsupported(
+                    f"it takes or gives the shape {tuple(tensor.shape)}: sizes are unknown, or "
+                    "there are none but the batch's"
+                )
+        if node.arguments.kwargs.get("training"):
+            raise Unsupported("it is called with training=True")
         if isinstance(operation, keras.layers.Layer):
             policy = operation.dtype_policy
             if {policy.compute_dtype, policy.variable_dtype} != {"float32"}:
@@ -104,7 +114,8 @@ class Network:
 
     def _left_to_keras(self, operation, node, taken, path, reason) -> list[str]:
         kind, results = type(operation).__name__, list(node.output_tensors)
-        if not self.keeps_unsupported or len(results) != 1:
+        known = len(results) == 1 and _known(results[0].shape)
+        if not (self.keeps_unsupported and known):
             self._refused.append(f"{path} ({kind}): {reason}")
             # Something of the right shape, so that all such layers are named at once.
             return [
@@ -154,6 +165,10 @@ class Network:
 
     def graph(self) -> Graph:
         return Graph(self.operations, self.name)
+
+
+def _known(shape) -> bool:
+    return len(shape) > 1 and None not in shape[1:]
 
 
 def _constants(node) -> list:

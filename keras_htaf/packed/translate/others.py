@@ -181,6 +181,8 @@ def _reshape(network, layer, taken, path):
 
 
 def _add(network, layer, taken, path):
+    if len(shapes := {network.specs[name].shape for name in taken}) > 1:
+        raise Unsupported(f"it adds shapes that differ: {sorted(shapes)}")
     return network.add("add", path, [network.numbers(name) for name in taken])
 
 

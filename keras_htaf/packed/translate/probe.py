@@ -90,7 +90,8 @@ class Probe:
         """The arrays of an `affine` operation that gives the same.
 
         Args:
-            mean: What PyTorch subtracts before it multiplies, if the layer has a mean.
+            mean: What the layer, or a backend, subtracts before it multiplies, if anything. Far
+                from 0 the difference keeps digits that a product and an offset lose.
         """
         points = np.random.default_rng(0).normal(0, 8, (POINTS, self.channels))
         points[POINTS // 2 :] = np.round(points[POINTS // 2 :])
@@ -103,11 +104,16 @@ class Probe:
         arrays = {"scale": scale.astype(np.float32), "offset": answers[0]}
         if mean is None or (points * arrays["scale"] + arrays["offset"] == answers).all():
             return arrays
-        mean = mean.astype(np.float32)
+        mean = np.broadcast_to(mean.astype(np.float32).reshape(-1), self.channels).copy()
         offset = self(np.broadcast_to(mean, points.shape))[0]  # where x is the mean, that is left
         centred = {"scale": arrays["scale"], "offset": offset, "mean": mean}
-        same = (points - mean) * centred["scale"] + offset == answers
-        return centred if same.mean() > 0.5 else arrays
+        deviation = np.clip(1 / np.where(scale == 0, 1, scale), -_LARGEST, _LARGEST)
+        points[POINTS // 4 :] = (mean + points / 8 * deviation)[POINTS // 4 :]
+        points = points[3:]
+        answers = self(np.concatenate([np.zeros((3, self.channels)), points]))[3:]
+        plainly = np.abs(points * arrays["scale"] + arrays["offset"] - answers).sum()
+        less = np.abs((points - mean) * centred["scale"] + offset - answers).sum() < plainly
+        return centred if less else arrays
 
 
 def _key(number: np.ndarray) -> np.ndarray:
