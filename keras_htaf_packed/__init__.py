@@ -1,45 +1,26 @@
-"""Packed networks without Keras: `keras_htaf.packed.load` in a process that never imports it.
+"""Inference on packed bits, without Keras: what `keras_htaf.packed.pack` makes, and runs it.
+
+graph.py        what a packed network is: a list of operations
+operations/     the kinds of operations: a numpy reference and a fast way each
+kernels/        the compiled loops
+threads.py      work divided among threads
+bits.py         how bits lie in memory
+model.py        PackedModel: predict, save, summary
+container.py    the file, written by files.py
+c_header.py     a header of plain C, from the functions in c_functions.py
+table.py        a summary as text
+
+A package of its own, since importing any part of `keras_htaf` imports Keras and its backend, which
+takes seconds and hundreds of megabytes; it imports neither. `keras_htaf.packed` has all its names:
 
     from keras_htaf_packed import load
 
     load("model.khtaf").predict(x)
-
-`import keras_htaf` runs the imports of the whole package, and with them Keras's, so that
-`keras.saving.load_model` knows its layers from then on. Here they wait until something else of
-`keras_htaf` is used. Where Keras is to load models of this package in the same process, import
-`keras_htaf` first.
 """
 
-import importlib.util
-import sys
-from types import ModuleType
+from __future__ import annotations
 
-
-class _Waiting(ModuleType):
-    """The package `keras_htaf` before its own imports, which run when a name is missing."""
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        self.__class__ = ModuleType
-        try:
-            self.__spec__.loader.exec_module(self)
-        except BaseException:
-            self.__class__ = _Waiting
-            raise
-        return getattr(self, name)
-
-
-if "keras_htaf" not in sys.modules:
-    _package = importlib.util.module_from_spec(importlib.util.find_spec("keras_htaf"))
-    _package.__class__ = _Waiting
-    sys.modules["keras_htaf"] = _package
-
-from keras_htaf.packed import (  # noqa: E402 (after the package is made to wait)
-    PackedModel,
-    get_num_threads,
-    load,
-    set_num_threads,
-)
+from keras_htaf_packed.model import PackedModel, load
+from keras_htaf_packed.threads import get_num_threads, set_num_threads
 
 __all__ = ["PackedModel", "get_num_threads", "load", "set_num_threads"]

@@ -13,6 +13,7 @@ import keras_htaf
 
 ROOT = Path(keras_htaf.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
+PACKED = sorted((ROOT.parent / "keras_htaf_packed").rglob("*.py"))
 
 ORDER = [
     {"files", "samples"},
@@ -33,7 +34,7 @@ ORDER = [
 FRAMEWORKS = {"tensorflow", "jax", "torch"}
 LAZY = {
     *("matplotlib", "numba", "tensorflow_datasets", "sklearn", "scipy", "typer", "rich", "onnx"),
-    *("tonic", "nir", "snntorch", "jinja2", "PIL", "llvmlite", "safetensors"),
+    *("tonic", "nir", "snntorch", "jinja2", "PIL", "llvmlite", "safetensors", "threadpoolctl"),
 }
 
 
@@ -97,8 +98,18 @@ def test_frameworks_only_in_backend(path):
     allowed = {path.stem} if path.parent == ROOT / "backend" else set()
     top = {name.split(".")[0] for name in at_module_level(path)}
     assert top & FRAMEWORKS <= allowed
-    if room(path) != "cli" and path.parent != ROOT / "packed" / "kernels":
+    if room(path) != "cli":
         assert not top & LAZY
+
+
+@pytest.mark.parametrize("path", PACKED, ids=lambda p: str(p.relative_to(ROOT.parent)))
+def test_packed_networks_know_no_keras(path):
+    top = {name.split(".")[0] for name in everywhere(path)}
+    assert not top & {"keras", "keras_htaf", *FRAMEWORKS}
+    top = {name.split(".")[0] for name in at_module_level(path)}
+    if path.parent.name != "kernels":
+        assert not top & LAZY
+    assert len(path.read_text("utf-8").splitlines()) <= 400
 
 
 @every_file

@@ -25,7 +25,7 @@ from keras_htaf.cli import contender
 from keras_htaf.cli.onnx_files import write_onnx
 
 CONTENDERS = {
-    "packed": ("numba", "safetensors"),
+    "packed": ("numba", "safetensors", "threadpoolctl"),
     "keras tensorflow": ("tensorflow",),
     "keras jax": ("jax",),
     "keras torch": ("torch",),
@@ -201,7 +201,7 @@ class _Process:
         timer.start()
         line = self._process.stdout.readline()
         timer.cancel()
-        if line:
+        if line.endswith("\n"):  # not of a process that was killed while it wrote
             return json.loads(line)
         self._process.wait()
         if late.is_set():

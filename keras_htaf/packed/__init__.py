@@ -1,21 +1,13 @@
-"""Inference on packed bits: a hardened model as sums of popcounts and integer thresholds.
+"""Packing: a hardened model as sums of popcounts and integer thresholds.
 
-graph.py        what a packed network is: a list of operations, without Keras
-operations/     the kinds of operations: a numpy reference and a fast way each
-kernels/        the compiled loops
-threads.py      work divided among threads
-bits.py         how bits lie in memory
 translate/      from a Keras model to a graph
-model.py        PackedModel: predict, save, summary
-container.py    the file
-c_header.py     a header of plain C, from the functions in c_functions.py
-table.py        a summary as text
+
+The rest, which runs the graph and knows no Keras, is the package `keras_htaf_packed` beside this.
 """
 
 from __future__ import annotations
 
-from keras_htaf.packed.model import PackedModel, load
-from keras_htaf.packed.threads import get_num_threads, set_num_threads
+from keras_htaf_packed import PackedModel, get_num_threads, load, set_num_threads
 
 __all__ = ["PackedModel", "get_num_threads", "load", "pack", "set_num_threads"]
 

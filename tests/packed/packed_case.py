@@ -6,10 +6,10 @@ from support import BACKEND
 
 import keras_htaf
 from keras_htaf import hardening
-from keras_htaf.packed.bits import from_units
-from keras_htaf.packed.model import PackedModel
 from keras_htaf.packed.translate import folded
 from keras_htaf.packed.translate.network import Network
+from keras_htaf_packed.bits import from_units
+from keras_htaf_packed.model import PackedModel
 
 GAMMAS = (1.0, 0.5, -1.0, 0.0, -0.0, 2.0, -0.25, 1e-30, -1e-30, 0.7)
 BETAS = (0.0, 0.0, 0.0, 0.5, -1.25, 1e-30, 0.3)

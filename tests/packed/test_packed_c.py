@@ -12,9 +12,9 @@ from test_packed_models import EXACT, REAL
 from test_packed_operations import flips
 
 from keras_htaf import packed
-from keras_htaf.packed.bits import to_bytes
-from keras_htaf.packed.graph import Graph, Operation
-from keras_htaf.packed.model import PackedModel
+from keras_htaf_packed.bits import to_bytes
+from keras_htaf_packed.graph import Graph, Operation
+from keras_htaf_packed.model import PackedModel
 
 pytestmark = [
     pytest.mark.skipif(BACKEND != "torch", reason="C does not depend on Keras"),
@@ -128,7 +128,7 @@ def random_network(seed):
             Operation("reshape", "f", ("c",), {"shape": [-1]}),
             Operation("unpack", "u", ("f",)),
         ]
-        from keras_htaf.packed.operations import specs
+        from keras_htaf_packed.operations import specs
 
         found = specs(Graph(operations[:-2]))
         operations[-2].attributes["shape"] = [int(np.prod(found["c"].shape))]

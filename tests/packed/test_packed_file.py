@@ -15,8 +15,8 @@ from support import BACKEND
 
 from keras_htaf import packed
 from keras_htaf.models import binary_vgg
-from keras_htaf.packed import container
-from keras_htaf.packed.graph import Graph
+from keras_htaf_packed import container
+from keras_htaf_packed.graph import Graph
 
 pytestmark = pytest.mark.skipif(BACKEND != "torch", reason="the file does not depend on Keras")
 CRAFTED = int(os.environ.get("CRAFTED_FILES", "400"))

@@ -1,7 +1,6 @@
 """Work divided among threads."""
 
 import threading
-import time
 
 import keras
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 
 import keras_htaf
 from keras_htaf import packed
-from keras_htaf.packed import threads
+from keras_htaf_packed import threads
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +34,29 @@ def test_small_work_wakes_nobody():
 
 def test_large_work_does():
     packed.set_num_threads(2)
-    seen = set()
+    together = threading.Barrier(2, timeout=60)
+    threads.divide(2, 1.0, lambda first, last: together.wait())
 
-    def part(first, last):
-        seen.add(threading.current_thread())
-        time.sleep(0.01)
 
-    threads.divide(8, 1.0, part)
-    assert len(seen) == 2
+def test_nobody_waits_for_the_work_of_others():
+    """With one thread beside the caller's, which others keep, a caller does its work alone."""
+    packed.set_num_threads(2)
+    held, release = threading.Barrier(3, timeout=60), threading.Event()
+
+    def hold(first, last):
+        held.wait()
+        release.wait(60)
+
+    others = [threading.Thread(target=threads.divide, args=(2, 1.0, hold)) for _ in range(1)]
+    for other in others:
+        other.start()
+    held.wait()
+    done = []
+    threads.divide(4, 1.0, lambda first, last: done.extend(range(first, last)))
+    assert sorted(done) == [0, 1, 2, 3]
+    release.set()
+    for other in others:
+        other.join(60)
 
 
 @pytest.mark.parametrize("failing", range(4))

@@ -32,9 +32,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from keras_htaf import packed
-from keras_htaf.packed.bits import to_bytes, to_units
-from keras_htaf.packed.graph import Operation, Spec
-from keras_htaf.packed.operations import KINDS
+from keras_htaf_packed.bits import to_bytes, to_units
+from keras_htaf_packed.graph import Operation, Spec
+from keras_htaf_packed.operations import KINDS
 
 SIZES = {
     "1024 x 1024 x 1024": ((1024,), 1024, 1, 1024),

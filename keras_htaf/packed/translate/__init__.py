@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import keras
 
-from keras_htaf.packed.graph import Graph
 from keras_htaf.packed.translate.fold import folded
 from keras_htaf.packed.translate.network import Network
+from keras_htaf_packed.graph import Graph
 
 _CHOICES = ("error", "keras")
 

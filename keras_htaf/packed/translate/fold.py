@@ -14,12 +14,12 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from keras_htaf.packed.bits import to_bytes
-from keras_htaf.packed.graph import Graph, Operation
-from keras_htaf.packed.operations import specs
-from keras_htaf.packed.operations.product import ALWAYS, NEVER
 from keras_htaf.packed.translate.network import Network
 from keras_htaf.packed.translate.probe import NotMonotoneError, Probe
+from keras_htaf_packed.bits import to_bytes
+from keras_htaf_packed.graph import Graph, Operation
+from keras_htaf_packed.operations import specs
+from keras_htaf_packed.operations.product import ALWAYS, NEVER
 
 _POINTWISE = ("affine", "activation")
 """Kinds of what treats each number by itself, and is monotone if it has a source."""

@@ -9,11 +9,11 @@ import numpy as np
 from keras import ops
 
 from keras_htaf import layers as own
-from keras_htaf.packed.bits import to_bytes
 from keras_htaf.packed.translate.network import Network, Unsupported
 from keras_htaf.packed.translate.others import activated, affine, stepped
 from keras_htaf.packed.translate.windows import geometry
 from keras_htaf.quantizers import ScaledSign, Step
+from keras_htaf_packed.bits import to_bytes
 
 _POINT = {"kernel_size": [1, 1], "strides": [1, 1], "dilation": [1, 1], "padding": [0, 0, 0, 0]}
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_htaf.costs.graph import keras_operation, nodes
 from keras_htaf.ops.steps import StepNode
-from keras_htaf.packed.graph import Graph, Operation, Spec
-from keras_htaf.packed.operations import KINDS
+from keras_htaf_packed.graph import Graph, Operation, Spec
+from keras_htaf_packed.operations import KINDS
 
 
 class Unsupported(Exception):

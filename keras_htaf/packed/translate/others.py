@@ -9,10 +9,10 @@ from keras import ops
 from keras_htaf import layers as own
 from keras_htaf import quantizers
 from keras_htaf.ops import steps
-from keras_htaf.packed.bits import to_bytes
-from keras_htaf.packed.operations.pointwise import FUNCTIONS
 from keras_htaf.packed.translate.network import Network, Unsupported
 from keras_htaf.packed.translate.windows import geometry
+from keras_htaf_packed.bits import to_bytes
+from keras_htaf_packed.operations.pointwise import FUNCTIONS
 
 _CODINGS = {
     quantizers.Heaviside: "bit",

@@ -8,10 +8,10 @@ from numbers import Integral
 
 import numpy as np
 
-from keras_htaf.packed import c_header, container
-from keras_htaf.packed.graph import Graph, Spec
-from keras_htaf.packed.operations import KINDS, specs
-from keras_htaf.packed.table import PackedSummary, rows
+from keras_htaf_packed import c_header, container
+from keras_htaf_packed.graph import Graph, Spec
+from keras_htaf_packed.operations import KINDS, specs
+from keras_htaf_packed.table import PackedSummary, rows
 
 
 class PackedModel:
@@ -25,11 +25,12 @@ class PackedModel:
 
     Raises:
         ValueError: If the graph does not fit together.
-        ImportError: If Numba is not installed.
+        ImportError: If Numba or threadpoolctl is not installed.
     """
 
     def __init__(self, graph: Graph):
         _require("numba")
+        _require("threadpoolctl")
         self.graph = graph
         self.specs: dict[str, Spec] = specs(graph)
         """What each value is, by the name of the operation that gives it."""

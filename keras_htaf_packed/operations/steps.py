@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_htaf.packed import threads
-from keras_htaf.packed.bits import UNIT, from_bytes, from_units, to_units, units_of
-from keras_htaf.packed.graph import CODINGS, Operation, Spec
-from keras_htaf.packed.operations.product import values
+from keras_htaf_packed import threads
+from keras_htaf_packed.bits import UNIT, from_bytes, from_units, to_units, units_of
+from keras_htaf_packed.graph import CODINGS, Operation, Spec
+from keras_htaf_packed.operations.product import values
 
 _COMPARE = 3e-10
 """Seconds for a number, roughly."""
@@ -38,7 +38,7 @@ class Step:
 
     @staticmethod
     def prepare(operation: Operation, spec: Spec):
-        from keras_htaf.packed.kernels import units
+        from keras_htaf_packed.kernels import units
 
         channels, count = spec.channels, units_of((spec.channels,))
         limits = np.full(count * UNIT, np.inf, np.float32)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_htaf.packed.graph import Operation, Spec
+from keras_htaf_packed.graph import Operation, Spec
 
 MOST = 2**24
 """Outputs times places of a window along an axis, and kinds of windows at borders times places."""
@@ -94,12 +94,12 @@ def border_kinds(operation: Operation, spec: Spec) -> np.ndarray:
     rows, columns = (
         np.unique(axis, axis=0) for axis in inside(window_of(operation, spec), height, width)
     )
-    if rows.size * columns.size > MOST:
+    kinds = len(rows) * len(columns)
+    if max(rows.size * columns.size, kinds * operation.attributes.get("filters", 1)) > MOST:
         raise operation.error(
-            f"{len(rows) * len(columns)} kinds of windows at its borders", "a smaller kernel"
+            f"{kinds} kinds of windows at its borders", "a smaller kernel or fewer filters"
         )
-    kinds = rows[:, None, :, None] & columns[:, None]
-    return ~kinds.reshape(len(rows) * len(columns), -1)
+    return ~(rows[:, None, :, None] & columns[:, None]).reshape(kinds, -1)
 
 
 def border_classes(window: Window, height: int, width: int) -> np.ndarray:

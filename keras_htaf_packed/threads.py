@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
@@ -25,6 +25,8 @@ _PIECES = 4
 """For each thread, so that one that is held up does not hold up the others."""
 MULTIPLY = 2e-11
 """Seconds of a multiplication and addition of BLAS, roughly."""
+_ROWS = 32
+"""Of a product, at least to a thread: each reads the whole kernel."""
 _TURN = Lock()
 _limit, _within = None, 0
 _number: int | None = None
@@ -74,7 +76,7 @@ def divide(tasks: int, seconds: float, function: Callable[[int, int], None]) -> 
         seconds: That one takes, roughly.
         function: Does the tasks of a range; other ranges are done by others at the same time.
     """
-    threads = min(get_num_threads(), int(tasks * seconds / _WORTH), tasks)
+    threads = min(wanted(tasks * seconds), tasks)
     if threads <= 1:
         function(0, tasks)
         return
@@ -83,32 +85,57 @@ def divide(tasks: int, seconds: float, function: Callable[[int, int], None]) -> 
     todo = iter([*pairwise(edges)])
 
     def work():
-        for first, last in todo:
-            function(first, last)
+        try:
+            for first, last in todo:
+                function(first, last)
+        except BaseException:
+            for _ in todo:  # what is left need not be done
+                pass
+            raise
 
-    others = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
+    others = _called(work, threads - 1)
     try:
         work()
     finally:
-        for other in others:
+        # Those that have not begun find nothing to do: another caller's work may keep them waiting.
+        wait(other for other in others if not other.cancel())
+    for other in others:
+        if not other.cancelled():
             other.result()
+
+
+def wanted(seconds: float) -> int:
+    """How many threads so much work is worth."""
+    return max(1, min(get_num_threads(), int(seconds / _WORTH)))
+
+
+def _called(work: Callable[[], None], times: int) -> list[Future]:
+    try:
+        return [_pool(get_num_threads() - 1).submit(work) for _ in range(times)]
+    except RuntimeError:  # the interpreter is shutting down
+        return []
 
 
 def product(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """x @ kernel, for float32 x of (rows, K)."""
     out = np.empty((len(x), kernel.shape[1]), np.float32)
+    parts = -(-len(x) // _ROWS)
+
+    def some(first, last):
+        rows = slice(first * _ROWS, last * _ROWS)
+        np.matmul(x[rows], kernel, out=out[rows])
+
     with blas_on_one_thread():
-        divide(
-            len(x),
-            kernel.size * MULTIPLY,
-            lambda first, last: np.matmul(x[first:last], kernel, out=out[first:last]),
-        )
+        divide(parts, _ROWS * kernel.size * MULTIPLY, some)
     return out
 
 
 @contextmanager
 def blas_on_one_thread() -> Iterator[None]:
-    """While any caller is within, NumPy's products stay on the thread that asks for them."""
+    """While any caller is within, BLAS's products stay on the thread that asks for them.
+
+    This holds for the process: also for products that others ask for meanwhile.
+    """
     global _limit, _within
     with _TURN:
         if not _within:
@@ -132,8 +159,18 @@ def _blas():
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "keras_htaf.packed")
+    return ThreadPoolExecutor(threads, "keras_htaf_packed")
+
+
+def _after_fork() -> None:
+    """Threads do not survive a fork, and what they held they hold for ever."""
+    global _TURN, _within
+    _pool.cache_clear()
+    _TURN = Lock()
+    if _within:
+        _within = 0
+        _limit.restore_original_limits()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+    os.register_at_fork(after_in_child=_after_fork)

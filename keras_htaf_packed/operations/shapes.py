@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from keras_htaf.packed.graph import MOST_AXES, MOST_RUNS, Operation, Spec
+from keras_htaf_packed.graph import MOST_AXES, MOST_RUNS, Operation, Spec
 
 
 def _shape(operation: Operation) -> tuple[int, ...]:

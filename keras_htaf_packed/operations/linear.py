@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_htaf.packed import threads
-from keras_htaf.packed.bits import from_bytes
-from keras_htaf.packed.graph import CODINGS, Operation, Spec
-from keras_htaf.packed.operations import window as w
-from keras_htaf.packed.operations.product import values
+from keras_htaf_packed import threads
+from keras_htaf_packed.bits import from_bytes
+from keras_htaf_packed.graph import CODINGS, Operation, Spec
+from keras_htaf_packed.operations import window as w
+from keras_htaf_packed.operations.product import values
 
 _SEEN = 2**20
 """Numbers in the windows that are laid out at once."""

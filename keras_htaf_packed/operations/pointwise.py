@@ -6,7 +6,7 @@ from functools import reduce
 
 import numpy as np
 
-from keras_htaf.packed.graph import Operation, Spec
+from keras_htaf_packed.graph import Operation, Spec
 
 
 def _real(operation: Operation, spec: Spec) -> Spec:

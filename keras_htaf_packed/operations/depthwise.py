@@ -6,11 +6,11 @@ from functools import cache
 
 import numpy as np
 
-from keras_htaf.packed import threads
-from keras_htaf.packed.bits import from_bytes, from_units, to_units, units_of
-from keras_htaf.packed.graph import CODINGS, Operation, Spec
-from keras_htaf.packed.operations import window as w
-from keras_htaf.packed.operations.product import count_of, pad_bit, values
+from keras_htaf_packed import threads
+from keras_htaf_packed.bits import from_bytes, from_units, to_units, units_of
+from keras_htaf_packed.graph import CODINGS, Operation, Spec
+from keras_htaf_packed.operations import window as w
+from keras_htaf_packed.operations.product import count_of, pad_bit, values
 
 _TAP = 8e-9
 """Seconds for a place of a window in 16 channels, roughly."""
@@ -50,7 +50,7 @@ class Depthwise:
 
     @staticmethod
     def prepare(operation: Operation, spec: Spec):
-        from keras_htaf.packed.kernels import units
+        from keras_htaf_packed.kernels import units
 
         window = w.window_of(operation, spec)
         height, width, channels = w.image_of(spec)

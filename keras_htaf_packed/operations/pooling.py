@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_htaf.packed import threads
-from keras_htaf.packed.bits import from_bytes, from_units, to_units, units_of
-from keras_htaf.packed.graph import Operation, Spec
-from keras_htaf.packed.operations import window as w
+from keras_htaf_packed import threads
+from keras_htaf_packed.bits import from_bytes, from_units, to_units, units_of
+from keras_htaf_packed.graph import Operation, Spec
+from keras_htaf_packed.operations import window as w
 
 _TAP = 5e-10
 """Seconds for a place of a window in 16 channels, roughly."""
@@ -60,7 +60,7 @@ class Pool:
         shape = w.output_shape(spec, window, spec.channels)
         if spec.coding is None:
             return lambda x: _numbers(operation, spec, window, x).reshape(-1, *shape)
-        from keras_htaf.packed.kernels import units
+        from keras_htaf_packed.kernels import units
 
         flips, count = to_units(_flip(operation, spec), spec.runs), units_of(spec.runs)
 

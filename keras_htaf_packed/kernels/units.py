@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from keras_htaf.packed.kernels.counting import PANEL, at_least
+from keras_htaf_packed.kernels.counting import PANEL, at_least
 
 
 @njit(cache=True, nogil=True)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_htaf.packed import threads
-from keras_htaf.packed.bits import UNIT, from_bytes, from_units, to_units, units_of
-from keras_htaf.packed.graph import CODINGS, Operation, Spec
-from keras_htaf.packed.operations import window as w
+from keras_htaf_packed import threads
+from keras_htaf_packed.bits import UNIT, from_bytes, from_units, to_units, units_of
+from keras_htaf_packed.graph import CODINGS, Operation, Spec
+from keras_htaf_packed.operations import window as w
 
 ALWAYS, NEVER = -(2**31), 2**31 - 1
 """Thresholds that every sum reaches, and none."""
@@ -125,7 +125,7 @@ class Product:
 
     @staticmethod
     def prepare(operation: Operation, spec: Spec):
-        from keras_htaf.packed.kernels import counting
+        from keras_htaf_packed.kernels import counting
 
         window = w.window_of(operation, spec)
         height, width, channels = w.image_of(spec)
@@ -147,10 +147,11 @@ class Product:
 
         def run(loop, x, *rest):
             blocks = max(1, -(-len(x) * positions // counting.BLOCK))
-            groups = min(panels, -(-threads.get_num_threads() // blocks))
+            words = min(counting.BLOCK, len(x) * positions) * kernel.shape[1]
+            busy = threads.wanted(blocks * words * (_GATHER + panels * _COUNT))
+            groups = min(panels, -(-busy // blocks))
             x = x.reshape(len(x), height, width * units)
             given = (x, kernel, count.masked, window, border, groups, classes(), *rest)
-            words = min(counting.BLOCK, len(x) * positions) * kernel.shape[1]
             seconds = words * (_GATHER + panels * _COUNT / groups)
             threads.divide(blocks * groups, seconds, lambda *part: loop(*given, *part))
 

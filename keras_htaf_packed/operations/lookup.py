@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_htaf.packed import threads
-from keras_htaf.packed.bits import UNIT, from_units, units_of
-from keras_htaf.packed.graph import Operation, Spec
-from keras_htaf.packed.operations.product import values
-from keras_htaf.packed.operations.steps import Unpack
+from keras_htaf_packed import threads
+from keras_htaf_packed.bits import UNIT, from_units, units_of
+from keras_htaf_packed.graph import Operation, Spec
+from keras_htaf_packed.operations.product import values
+from keras_htaf_packed.operations.steps import Unpack
 
 FEW = 8
 """Up to so many rows, sums are looked up; beyond, BLAS is faster."""
@@ -41,7 +41,7 @@ class Lookup:
 
     @staticmethod
     def prepare(operation: Operation, spec: Spec):
-        from keras_htaf.packed.kernels import units
+        from keras_htaf_packed.kernels import units
 
         kernel, tables = operation.arrays["kernel"], _tables(operation, spec)
         bias = operation.arrays.get("bias", np.zeros(kernel.shape[1], np.float32))

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_htaf.files import replacing
-from keras_htaf.packed.graph import Graph
+from keras_htaf_packed.files import replacing
+from keras_htaf_packed.graph import Graph
 
 FORMAT = "keras-htaf packed"
 VERSION = 1

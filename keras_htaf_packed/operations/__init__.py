@@ -22,15 +22,15 @@ from __future__ import annotations
 
 import math
 
-from keras_htaf.packed.graph import LARGEST, Graph, Spec
-from keras_htaf.packed.operations.depthwise import Depthwise
-from keras_htaf.packed.operations.linear import Linear
-from keras_htaf.packed.operations.lookup import Lookup
-from keras_htaf.packed.operations.pointwise import Activation, Add, Affine, LayerNorm, RPReLU
-from keras_htaf.packed.operations.pooling import GlobalPool, Pool
-from keras_htaf.packed.operations.product import Product
-from keras_htaf.packed.operations.shapes import Concatenate, Elsewhere, Input, Reshape, Slice
-from keras_htaf.packed.operations.steps import Step, Unpack
+from keras_htaf_packed.graph import LARGEST, Graph, Spec
+from keras_htaf_packed.operations.depthwise import Depthwise
+from keras_htaf_packed.operations.linear import Linear
+from keras_htaf_packed.operations.lookup import Lookup
+from keras_htaf_packed.operations.pointwise import Activation, Add, Affine, LayerNorm, RPReLU
+from keras_htaf_packed.operations.pooling import GlobalPool, Pool
+from keras_htaf_packed.operations.product import Product
+from keras_htaf_packed.operations.shapes import Concatenate, Elsewhere, Input, Reshape, Slice
+from keras_htaf_packed.operations.steps import Step, Unpack
 
 KINDS = {
     "activation": Activation,

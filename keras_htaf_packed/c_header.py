@@ -15,11 +15,11 @@ import re
 
 import numpy as np
 
-from keras_htaf.files import replacing
-from keras_htaf.packed.bits import from_bytes, to_units, units_of
-from keras_htaf.packed.c_functions import HEAD, with_what_they_use
-from keras_htaf.packed.graph import Graph, Operation, Spec
-from keras_htaf.packed.operations import window as w
+from keras_htaf_packed.bits import from_bytes, to_units, units_of
+from keras_htaf_packed.c_functions import HEAD, with_what_they_use
+from keras_htaf_packed.files import replacing
+from keras_htaf_packed.graph import Graph, Operation, Spec
+from keras_htaf_packed.operations import window as w
 
 _CLIPS = {"relu": (0.0, None), "relu6": (0.0, 6.0), "hard_tanh": (-1.0, 1.0)}
 _LARGEST = float(np.finfo(np.float32).max)

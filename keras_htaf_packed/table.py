@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keras_htaf.packed.graph import Graph, Spec
+from keras_htaf_packed.graph import Graph, Spec
 
 _KERNEL_BITS = {"uint8": 1, "float32": 32}
 """By the type of what a kernel is held in."""
