@@ -145,7 +145,7 @@ def test_summary(analysis):
 def test_needs(analysis):
     bare = ConceptAnalysis(analysis.codes)
     assert bare.explain(0).decision == analysis.explain(0).decision
-    for call in (lambda: bare.explain(X[0]), lambda: bare.stability(0.1)):
+    for call in (lambda: bare.explain(X[0]), lambda: bare.stability(0.1), lambda: bare.maps([0])):
         with pytest.raises(ValueError, match="has no model"):
             call()
     with pytest.raises(ValueError, match="No attributes are known"):

@@ -24,7 +24,7 @@ def test_it_prints_what_it_measured(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["report.py", *options])
     report.main()
     printed = capsys.readouterr().out
-    assert "50 images of (32, 32, 3), 8 bits, shapes" in printed
+    assert "50 images of (32, 32, 3), 8 bits, shapes, train part" in printed
     assert "said by the console     nothing" in printed
     assert "MB" in printed
 
