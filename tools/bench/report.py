@@ -26,7 +26,6 @@ import numpy as np
 
 from keras_htaf import callbacks, datasets, models
 from keras_htaf.interpret import ConceptAnalysis, analyze
-from keras_htaf.interpret.report.selection import choose_samples
 
 SIDE = 32
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -93,37 +92,41 @@ def opened(path: Path, times: int = 3) -> tuple[list[float], list[str]]:
     return seconds, said
 
 
-def photographed(path: Path, analysis: ConceptAnalysis, folder: Path) -> list[Path]:
-    """Pictures of a report: its overview, chart of NEC, and pages of a bit, a class, an image."""
+def photographed(path: Path, folder: Path) -> list[Path]:
+    """Pictures of a report: overview, chart of NEC if it has one, a bit, a class, an image."""
     from PIL import Image
     from playwright.sync_api import sync_playwright
 
-    chosen = choose_samples(analysis.codes, analysis.flip_radii, 60, 0)
-    bit = int(analysis.classes.information.argmax())
-    image = next(number for number, group in chosen if group == "close")
-    views = {  # what to open, in which colours, and from which to which element or height
-        "overview": ("overview", "light", 1400),
-        "nec": ("overview", "light", "#view-overview figure.chart"),
-        "bit": (f"bit-{bit}", "light", 1240),
-        "class": ("class-0", "dark", 1150),
-        "image": (f"image-{image}", "light", 1180),
-    }
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     with sync_playwright() as tool:
         chromium = tool.chromium.launch(executable_path=browser(), headless=True, args=FLAGS)
-        for name, (view, colours, size) in views.items():
-            height = size if isinstance(size, int) else 900
-            page = chromium.new_page(
-                viewport={"width": 1180, "height": height}, color_scheme=colours
-            )
+
+        def opened_at(view, colours="light"):
+            page = chromium.new_page(viewport={"width": 1180, "height": 900}, color_scheme=colours)
             page.goto(f"{path.absolute().as_uri()}#{view}")
             page.wait_for_selector("html[data-ready]", state="attached")
-            shot = page if isinstance(size, int) else page.locator(size).first
-            files.append(folder / f"report-{name}.png")
-            shot.screenshot(path=files[-1])
-            page.close()
-            Image.open(files[-1]).convert("RGB").quantize(256).save(files[-1], optimize=True)
+            return page
+
+        def picture(page, name, top, bottom):
+            file = folder / f"report-{name}.png"
+            clip = {"x": 0, "y": top, "width": 1180, "height": bottom - top}
+            page.screenshot(path=file, full_page=True, clip=clip)
+            Image.open(file).convert("RGB").quantize(256).save(file, optimize=True)
+            files.append(file)
+
+        page = opened_at("overview")
+        picture(page, "overview", 0, 1400)
+        if page.locator("figure.chart").count():
+            head = page.get_by_role("heading", name="How few bits").bounding_box()
+            chart = page.locator("figure.chart").first.bounding_box()
+            picture(page, "nec", head["y"] - 20, chart["y"] + chart["height"] + 20)
+        data = page.evaluate("JSON.parse(document.getElementById('data').textContent)")
+        bit = int(np.argmax([each["information"] for each in data["bits"]]))
+        pages = sorted(data["samples"], key=lambda each: each["group"] != "clear")
+        picture(opened_at(f"bit-{bit}"), "bit", 0, 1240)
+        picture(opened_at("class-0", "dark"), "class", 0, 1150)
+        picture(opened_at(f"image-{pages[0]['id']}"), "image", 0, 1180)
         chromium.close()
     return files
 
@@ -163,7 +166,7 @@ def main():
     print(f"opened in               {', '.join(f'{each:.2f}' for each in seconds)} s")
     print(f"said by the console     {said or 'nothing'}")
     if chosen.pictures is not None:
-        for file in photographed(chosen.out, analysis, chosen.pictures):
+        for file in photographed(chosen.out, chosen.pictures):
             print(f"picture                 {file}")
 
 
