@@ -118,6 +118,7 @@ def test_analysis(analysis):
     by_number, by_image = analysis.explain(4), analysis.explain(X[4])
     assert np.array_equal(by_number.contributions, by_image.contributions)
     assert (by_number.label, by_image.label) == (1, None)
+    assert analysis.explain(X[4], label="b", neighbours=2).label == 1
     assert analysis.flip_radii[4] in (by_number.flip_radius, np.inf)
     still = analysis.stability(1e-7)
     assert still.flips.max() == 0
