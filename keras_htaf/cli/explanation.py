@@ -13,6 +13,7 @@ from keras_htaf.cli.evaluation import data_of
 from keras_htaf.files import check_writable
 from keras_htaf.interpret import ConceptAnalysis, analyze
 from keras_htaf.interpret.packages import REPORT, needs
+from keras_htaf.interpret.report.charts import gap_chart
 
 NAMES = "names.json"
 _MOST_TRAINING_IMAGES = 20_000
@@ -46,13 +47,16 @@ def explain_file(
 
     Raises:
         FileNotFoundError: If there is no such model or file of names.
-        ValueError: If the model has no concept layer, or data or names are not the model's.
+        ValueError: If the model has no concept layer, data or names are not the model's, or the
+            history beside it is damaged.
+        ImportError: If a package of the extra "interpret" is missing.
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"Received --out {str(out)!r}. Expected the name of an .html file.")
     for folder in filter(None, (out.parent, tables)):
         check_writable(folder)
     needs(REPORT if tables is None else f"{REPORT} matplotlib", "The report")
+    history = _history(model_file)
     model = load_model(model_file)
     data, dataset, prepare = data_of(model_file, model, data, data_dir, normalize)
     beside = model_file.parent / NAMES
@@ -70,17 +74,21 @@ def explain_file(
     console.print(analysis.summary(), soft_wrap=True, markup=False, highlight=False)
 
     pixels = dataset.test.images(np.arange(len(x)))
+    heads = missing = None
     try:
-        heads = analysis.sparse_heads(train) if sparse else False
-    except ValueError:
-        heads = True  # the report says why there are none
+        heads = analysis.sparse_heads(train) if sparse else None
+    except ValueError as error:
+        missing = str(error)
+        console.print(f"no heads with few weights: {missing}", soft_wrap=True, markup=False)
     title = f"What the bits of {model_file.absolute().parent.name} mean, on {data}"
-    shown = {"title": title, "train": train, "pixels": pixels, "samples": pages, "sparse": heads}
-    analysis.report(out, history=_history(model_file), **shown)
+    shown = {"title": title, "train": train, "pixels": pixels, "samples": pages}
+    analysis.report(out, history=history, sparse=heads or missing or False, **shown)
     console.print(f"\nwrote {out}", soft_wrap=True, markup=False)
     if tables is not None:
-        analysis.export(tables, pixels=pixels, heads=None if isinstance(heads, bool) else heads)
-        console.print(f"wrote tables and pictures into {tables}", soft_wrap=True, markup=False)
+        analysis.export(tables, pixels=pixels, heads=heads)
+        lacks = "" if heads else ", without nec.png: no heads with few weights were fitted"
+        text = f"wrote tables and pictures into {tables}{lacks}"
+        console.print(text, soft_wrap=True, markup=False)
     return analysis
 
 
@@ -91,6 +99,9 @@ def _history(model_file: Path) -> dict | None:
         return None
     try:
         history = json.loads(file.read_text(encoding="utf-8"))["history"]["icbm"]
-        return history if {"smooth_accuracy", "hard_accuracy"} <= set(history) else None
+        if not {"smooth_accuracy", "hard_accuracy"} <= set(history):
+            return None
+        gap_chart(history)  # a report that cannot draw it should not be found out at its end
+        return history
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{str(file)!r} is damaged ({error!r}). Remove it.") from error

@@ -202,13 +202,12 @@ class ConceptAnalysis:
         """Pairs these bits with those of another model, analysed on the same images."""
         return match(self.codes.bits, other.codes.bits)
 
-    def explain(
-        self, image: int | np.ndarray, neighbours: int = 5, nodes: int = 2000
-    ) -> Explanation:
+    def explain(self, image: int | np.ndarray, **options) -> Explanation:
         """The exact explanation of one decision.
 
         Args:
             image: The number of an analysed image, or an image, (h, w, c) or (1, h, w, c).
+            label: Number or name of its right class. Default: of an analysed image as it is known.
             neighbours: How many similar samples. Default 5.
             nodes: Of the search for a smallest sufficient set. Default 2000.
         """
@@ -224,7 +223,7 @@ class ConceptAnalysis:
                     f"{self.x.shape[1:]}, or the number of an analysed one."
                 )
             sample = self.run(image).bits[0]
-        return explain(self.codes, sample, neighbours=neighbours, nodes=nodes)
+        return explain(self.codes, sample, **options)
 
     @cached_property
     def locator(self) -> Locator:
@@ -239,9 +238,10 @@ class ConceptAnalysis:
             images: Numbers of analysed images, (n,), or images, (n, h, w, c).
             bits: Numbers of the bits. Default all.
         """
+        locator = self.locator
         if np.ndim(images) < 2:
             images = self.x[[sample_number(self.codes, i) for i in np.atleast_1d(images)]]
-        return self.locator.maps(images, bits, **options)
+        return locator.maps(images, bits, **options)
 
     def map_scores(self, **options) -> MapScores:
         """Whether bits go, and come back, with the pixels that their maps point to: `score_maps`
@@ -295,7 +295,7 @@ class ConceptAnalysis:
         random = None
         if images is not None:
             random = random_bits(*images, self.codes.num_bits, seed)
-        return sparse_heads(fit, held_out, necs=tuple(necs), random=random)
+        return sparse_heads(fit, held_out, necs=necs, random=random)
 
     def intervene(self, pin: Mapping | None = None, flip: Iterable = ()) -> Intervention:
         """What would be decided with bits pinned or flipped, by number or name."""
@@ -362,7 +362,7 @@ class ConceptAnalysis:
             samples: How many images get a page, or their numbers. Default 60.
             gallery: Images of each kind that show a bit. Default 12.
             sparse: Whether heads with few weights are fitted, which may take a minute; or
-                `SparseHeads`. Default True.
+                `SparseHeads`; or a text that says why there are none. Default True.
             maps: "exact", "occlusion" or "none". Default: exact where the model has such maps.
             seed: Of what is drawn at random. Default 0.
 

@@ -105,13 +105,15 @@ class Explanation(Result):
             )
         held, size = self.sufficient, len(self.sufficient.bits)
         kind = "fewest that do" if held.minimum else f"{held.at_least} may do, none can be left out"
-        lines.append(f"Forced by {_listed(self, held.bits)} ({size}; {kind}).")
+        states = _listed(self.concept_names, held.bits, self.bits)
+        lines.append(f"Forced by {states} ({size}; {kind}).")
         if self.counterfactual is None:
             lines.append("No code is decided otherwise.")
         else:
             other = self.class_names[self.counterfactual.decision]
-            flips = _listed(self, self.counterfactual.flips)
-            lines.append(f"Becomes {other!r} by flipping {flips} ({self.flip_radius} at least).")
+            states = _listed(self.concept_names, self.counterfactual.flips, ~self.bits)
+            flips = f"{self.flip_radius} flip{'s' * (self.flip_radius > 1)} at least"
+            lines.append(f"Becomes {other!r} with {states} ({flips}).")
         return "\n".join(lines)
 
 
@@ -145,8 +147,8 @@ def explain(
     Decided '1' (labelled '1'), 3 against 0.5 for '0'; the mean for '1' is 1.5. What adds to it
     most, or takes from it:
       +1.5  bit 0 on
-    Forced by bit 0 (1; fewest that do).
-    Becomes '0' by flipping bit 0 (1 at least).
+    Forced by bit 0 on (1; fewest that do).
+    Becomes '0' with bit 0 off (1 flip at least).
 
     Reference: Lundberg and Lee (2017), "A unified approach to interpreting model predictions",
     section 4, for Shapley values of linear models.
@@ -184,8 +186,8 @@ def sample_number(codes: Codes, sample) -> int:
     return int(sample)
 
 
-def _listed(explanation, bits) -> str:
-    """Names with the values that the bits have."""
-    names = [explanation.concept_names[j] for j in bits[:8]]
+def _listed(names, bits, code) -> str:
+    """Names with the values that the bits have in a code."""
+    states = [f"{names[j]} {'on' if code[j] else 'off'}" for j in bits[:8]]
     more = f" and {len(bits) - 8} more" if len(bits) > 8 else ""
-    return (", ".join(names) or "no bit") + more
+    return (", ".join(states) or "no bit") + more

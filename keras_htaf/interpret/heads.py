@@ -12,6 +12,8 @@ from keras_htaf.interpret.packages import needs
 from keras_htaf.interpret.results import Result
 
 _RIDGE = 1e-3
+_LEVEL = 1e-3
+"""Largest slope of a loss where the solver may stop for want of a better step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +80,16 @@ class Loss:
         return float(loss), gradient, p.sum(axis=0, dtype=np.float64)
 
 
-def fit_dense(loss: Loss, start=None, mask: np.ndarray | None = None, iterations: int = 1000):
+def fit_dense(
+    loss: Loss,
+    start=None,
+    mask: np.ndarray | None = None,
+    iterations: int = 1000,
+    name: str = "A dense head",
+):
     """Weights and bias of the smallest loss; where the mask is False the weights are 0.
 
-    Warns if that many iterations are not enough, as the other two do.
+    Warns, by that name, if it does not get there, as the other two do.
     """
     mask = np.ones(loss.shape, bool) if mask is None else mask
     weights, bias = start or (np.zeros(loss.shape), loss.prior)
@@ -95,7 +103,8 @@ def fit_dense(loss: Loss, start=None, mask: np.ndarray | None = None, iterations
         value, gradient, of_bias = loss(*unpacked(v))
         return value, np.concatenate([gradient[mask], of_bias])
 
-    return unpacked(_solve(function, np.concatenate([weights[mask], bias]), None, iterations))
+    start = np.concatenate([weights[mask], bias])
+    return unpacked(_solve(function, start, None, iterations, name))
 
 
 def fit_lasso(loss: Loss, l1: float, start=None, iterations: int = 500):
@@ -118,10 +127,17 @@ def fit_lasso(loss: Loss, l1: float, start=None, iterations: int = 500):
 
     start = np.concatenate([np.maximum(s * weights, 0).ravel() for s in (1, -1)] + [bias])
     bounds = [(0, None)] * (2 * size) + [(None, None)] * len(bias)
-    return unpacked(_solve(function, start, bounds, iterations))
+    name = f"The elastic net of strength {l1:.3g}"
+    return unpacked(_solve(function, start, bounds, iterations, name))
 
 
-def fit_scale(loss: Loss, signs: np.ndarray, bias: np.ndarray, iterations: int = 1000):
+def fit_scale(
+    loss: Loss,
+    signs: np.ndarray,
+    bias: np.ndarray,
+    iterations: int = 1000,
+    name: str = "A ternary head",
+):
     """The positive factor of a ternary matrix, and the bias, of the smallest loss."""
 
     def function(v):
@@ -129,21 +145,28 @@ def fit_scale(loss: Loss, signs: np.ndarray, bias: np.ndarray, iterations: int =
         slope = np.exp(v[0]) * np.sum(gradient * signs)
         return value, np.concatenate([[slope], of_bias])
 
-    v = _solve(function, np.concatenate([[0.0], bias]), None, iterations)
+    v = _solve(function, np.concatenate([[0.0], bias]), None, iterations, name)
     return np.exp(v[0]) * signs, v[1:]
 
 
-def _solve(function, start, bounds, iterations):
+def _solve(function, start, bounds, iterations, name):
     needs("scipy", "Fitting a head")
     from scipy.optimize import minimize
 
     options = {"maxiter": iterations, "ftol": 1e-6, "gtol": 1e-6}
     found = minimize(function, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    # Status 2, no smaller loss along the line, is the end too: sums over samples are float32.
-    if found.status == 1:
+    slope = found.jac
+    if bounds is not None:
+        at_bound = found.x <= np.array([low for low, _ in bounds], float)  # None is NaN: no bound
+        slope = np.where(at_bound, np.minimum(slope, 0), slope)
+    slope = np.abs(slope).max()
+    # Sums over samples are float32: that no loss along the line is smaller (status 2) is the end
+    # too, where it is level.
+    if found.status == 1 or (found.status == 2 and slope > _LEVEL):
+        reason = f"{found.nit} iterations were not enough" if found.status == 1 else "no step helps"
         warnings.warn(
-            f"A head was not fitted to the end: {found.nit} iterations were not enough, at a loss "
-            f"of {found.fun:.4g}. Its accuracy may be lower than it could be.",
+            f"{name} was not fitted to the end: {reason}, at a loss of {found.fun:.4g} and a slope "
+            f"of {slope:.2g}. Its accuracy may be lower than it could be.",
             stacklevel=3,
         )
     return found.x

@@ -106,7 +106,7 @@ def _cover(covers: np.ndarray, literals: np.ndarray, seconds: float) -> tuple[np
     if not missing.any():
         return np.flatnonzero(only), True
     rest = np.flatnonzero(~only)
-    needs("scipy", "The shortest rules")
+    needs("scipy", "Finding the shortest rules")
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array
 

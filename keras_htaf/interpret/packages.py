@@ -30,6 +30,6 @@ def needs(packages: str, what: str) -> None:
             import_module(name)
         except ImportError as error:
             raise ImportError(
-                f"{what}: this needs {_INSTALLED_AS[name]}, which cannot be imported ({error}). "
+                f"{what} needs {_INSTALLED_AS[name]}, which cannot be imported ({error}). "
                 'Install it with: pip install "keras-htaf[interpret]"'
             ) from error

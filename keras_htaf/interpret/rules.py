@@ -295,7 +295,7 @@ def _minimal(table: TruthTable, k: int, unseen: str, seconds: float):
 
 
 def _tree(bits: np.ndarray, on: np.ndarray, max_leaves: int, seconds: float):
-    needs("sklearn", "Rules on more than 12 bits")
+    needs("sklearn", "Finding rules on more than 12 bits")
     from sklearn.tree import DecisionTreeClassifier
 
     tree = DecisionTreeClassifier(max_leaf_nodes=max_leaves, random_state=0).fit(bits, on)

@@ -70,8 +70,8 @@ def sparse_heads(
 
     Bits that are on for all or none of the samples say nothing and get the weight 0. All minimise
     one loss with scipy's L-BFGS-B (as fast as scikit-learn's saga on 40,000 samples of 256 bits,
-    and it can hold chosen weights at zero) until a step gains less than a millionth; a fit that
-    does not get there warns.
+    and it can hold chosen weights at zero) until a step gains less than a millionth, or none gains
+    anything where the loss is level; a fit that does not get there warns, by kind and NEC.
 
     Args:
         codes: Samples to fit on, with labels.
@@ -102,15 +102,18 @@ def sparse_heads(
         raise ValueError("Received samples of one class only. Expected at least two.")
     if not codes.varies.any():
         raise ValueError("All bits are the same for all samples. Expected one that varies.")
-    if not len(necs) or any(int(k) != k or k < 1 for k in necs):
+    asked = np.asarray(necs)
+    if asked.ndim != 1 or not asked.size or asked.dtype.kind not in "iu" or asked.min() < 1:
         raise ValueError(f"Received necs={necs!r}. Expected positive integers.")
     if held_out.num_bits != codes.num_bits or held_out.num_classes != codes.num_classes:
         raise ValueError(
             f"Received held-out codes of {held_out.num_bits} bits and {held_out.num_classes} "
             f"classes. Expected {codes.num_bits} and {codes.num_classes}."
         )
+    if random is not None:
+        random = _checked(random, codes, held_out)
     live = int(codes.varies.sum())
-    necs = tuple(sorted(k for k in {*map(int, necs)} if k <= live)) or (live,)
+    necs = tuple(sorted(k for k in {*asked.tolist()} if k <= live)) or (live,)
 
     def measured(kind, fitted, bits=held_out.bits, varies=codes.varies):
         weights = np.zeros((len(varies), codes.num_classes))
@@ -125,26 +128,21 @@ def sparse_heads(
     for k in necs:
         start = next((p for p in path if np.count_nonzero(p[0]) >= k * codes.num_classes), path[-1])
         mask = _largest(np.abs(start[0]).ravel(), k * codes.num_classes).reshape(loss.shape)
-        heads["elastic net"].append(measured("elastic net", fit_dense(loss, start, mask)))
-    for weights, bias in _per_class(loss, path[-1], dense, necs):
+        fitted = fit_dense(loss, start, mask, name=f"The elastic-net head of NEC {k}")
+        heads["elastic net"].append(measured("elastic net", fitted))
+    chosen = _per_class(loss, path[-1], dense, necs, "The per-class head")
+    for k, (weights, bias) in zip(necs, chosen, strict=True):
         heads["per class"].append(measured("per class", (weights, bias)))
-        ternary = fit_scale(loss, np.sign(weights), bias)
+        ternary = fit_scale(loss, np.sign(weights), bias, name=f"The ternary head of NEC {k}")
         heads["ternary"].append(measured("ternary", ternary))
 
     beside = None
     if random is not None:
-        fit_bits, test_bits = (np.asarray(bits, bool) for bits in random)
-        if len(fit_bits) != len(codes) or len(test_bits) != len(held_out):
-            raise ValueError(
-                f"Received random bits of {len(fit_bits)} and {len(test_bits)} samples. Expected "
-                f"{len(codes)} and {len(held_out)}."
-            )
-        varies = fit_bits.any(axis=0) & ~fit_bits.all(axis=0)
-        if not varies.any():
-            raise ValueError("All random bits are the same for all samples. Expected others.")
+        fit_bits, test_bits, varies = random
         chance = Loss(fit_bits[:, varies], labels, codes.num_classes)
-        full = fit_dense(chance)
-        fitted = [*_per_class(chance, _path(chance, max(necs))[-1], full, necs), full]
+        name = "The head on random bits"
+        full = fit_dense(chance, name=name)
+        fitted = [*_per_class(chance, _path(chance, max(necs))[-1], full, necs, name), full]
         beside = tuple(measured("random", f, test_bits, varies).accuracy for f in fitted)
     return SparseHeads(
         own=float(np.mean(codes.decide(held_out.bits) == truth)),
@@ -181,6 +179,22 @@ def random_bits(
     return projected > median, other > median
 
 
+def _checked(random, codes: Codes, held_out: Codes):
+    """Random bits of both sets of samples, and which of them vary in the first."""
+    fit_bits, test_bits = (np.asarray(bits, bool) for bits in random)
+    shapes = fit_bits.shape, test_bits.shape
+    bits = shapes[0][-1:]
+    if shapes != ((len(codes), *bits), (len(held_out), *bits)):
+        raise ValueError(
+            f"Received random bits of shapes {shapes[0]} and {shapes[1]}. Expected "
+            f"({len(codes)}, m) and ({len(held_out)}, m)."
+        )
+    varies = fit_bits.any(axis=0) & ~fit_bits.all(axis=0)
+    if not varies.any():
+        raise ValueError("All random bits are the same for all samples. Expected others.")
+    return fit_bits, test_bits, varies
+
+
 def _path(loss: Loss, nec: int) -> list:
     """Elastic-net fits of falling strength, up to one with at least `nec` weights of each class."""
     start = np.zeros(loss.shape), loss.prior
@@ -197,7 +211,7 @@ def _path(loss: Loss, nec: int) -> list:
     return found or [start]
 
 
-def _per_class(loss: Loss, start, dense, necs) -> list:
+def _per_class(loss: Loss, start, dense, necs, name: str) -> list:
     """For each NEC, ascending, a fit with that many weights of each class."""
     weights, bias = start
     # Where the path left a class with fewer weights, the dense head's next largest fill up.
@@ -206,7 +220,7 @@ def _per_class(loss: Loss, start, dense, necs) -> list:
     found = []
     for k in reversed(necs):
         mask = np.stack([_largest(column, k) for column in size.T], axis=1)
-        weights, bias = fit_dense(loss, (weights, bias), mask)
+        weights, bias = fit_dense(loss, (weights, bias), mask, name=f"{name} of NEC {k}")
         size = np.where(mask, np.abs(weights) + 1e-12, 0)
         found.append((weights, bias))
     return found[::-1]

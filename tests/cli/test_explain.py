@@ -1,6 +1,7 @@
 """`keras-htaf explain` as a user meets it."""
 
 import json
+import shutil
 import sys
 
 import keras
@@ -67,9 +68,22 @@ def test_bits_that_say_nothing_are_reported(run, tmp_path):
     model.save(run / "dull.keras")
     out, tables = tmp_path / "report.html", tmp_path / "tables"
     options = ("--pages", 1, "--images", 6, "--tables", tables)
-    assert "4 bits are never on" in command(run / "dull.keras", "--out", out, *options)
+    text = command(run / "dull.keras", "--out", out, *options)
+    assert "4 bits are never on" in text
+    assert "no heads with few weights: All bits are the same" in text
+    assert "without nec.png" in text
     assert "All bits are the same for all samples" in out.read_text(encoding="utf-8")
-    assert (tables / "bits.png").exists()
+    assert {p.name for p in tables.glob("*.png")} == {"bits.png"}
+
+
+@pytest.mark.parametrize("accuracy", [[0.3, 7], [0.3], "high"])
+def test_a_damaged_history_stops_it_early(run, tmp_path, monkeypatch, accuracy):
+    history = {"smooth_accuracy": [0.3, 0.4], "hard_accuracy": accuracy}
+    shutil.copy(run / "model.keras", tmp_path)
+    (tmp_path / "metrics.json").write_text(json.dumps({"history": {"icbm": history}}))
+    monkeypatch.setattr("keras_htaf.cli.explanation.analyze", pytest.fail)
+    text = command(tmp_path / "model.keras", "--out", tmp_path / "report.html", code=2)
+    assert "metrics.json' is damaged" in text
 
 
 def test_a_missing_package_is_missed_at_once(run, tmp_path, monkeypatch):
@@ -77,7 +91,7 @@ def test_a_missing_package_is_missed_at_once(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     out = tmp_path / "report.html"
     text = command(run, "--out", out, "--tables", tmp_path / "tables", code=2)
-    assert "this needs matplotlib" in text
+    assert "The report needs matplotlib" in text
 
 
 def test_names_beside_the_model_are_read(run, tmp_path):

@@ -118,6 +118,7 @@ def test_analysis(analysis):
     by_number, by_image = analysis.explain(4), analysis.explain(X[4])
     assert np.array_equal(by_number.contributions, by_image.contributions)
     assert (by_number.label, by_image.label) == (1, None)
+    assert analysis.explain(X[4], label="b", neighbours=2).label == 1
     assert analysis.flip_radii[4] in (by_number.flip_radius, np.inf)
     still = analysis.stability(1e-7)
     assert still.flips.max() == 0
@@ -145,7 +146,7 @@ def test_summary(analysis):
 def test_needs(analysis):
     bare = ConceptAnalysis(analysis.codes)
     assert bare.explain(0).decision == analysis.explain(0).decision
-    for call in (lambda: bare.explain(X[0]), lambda: bare.stability(0.1)):
+    for call in (lambda: bare.explain(X[0]), lambda: bare.stability(0.1), lambda: bare.maps([0])):
         with pytest.raises(ValueError, match="has no model"):
             call()
     with pytest.raises(ValueError, match="No attributes are known"):

@@ -60,6 +60,17 @@ def test_contributions_are_shapley_values(codes):
     np.testing.assert_allclose(total, found.logits - codes.logits.mean(axis=0), atol=1e-12 * size)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_contributions_of_ten_bits(seed):
+    rng = np.random.default_rng(seed)
+    bits = rng.random((7, 10)) < rng.random(10)
+    codes = Codes(bits, rng.normal(size=(10, 2)).astype("float32"), rng.normal(size=2))
+    found = explain(codes, 3)
+    for k in range(2):
+        expected = shapley(codes, bits[3], k)
+        np.testing.assert_allclose(found.contributions[:, k], expected, atol=1e-12)
+
+
 def check_sufficient(codes, bits, nodes=2000):
     found = sufficient_set(codes, bits, nodes)
     suffices = sufficient_table(codes, bits)
@@ -163,6 +174,8 @@ def test_explanation_reads_well():
     text = str(found)
     assert "'cat' (labelled 'dog')" in text
     assert "ears on" in text
+    assert "Forced by ears on, wings off (2; fewest that do)." in text
+    assert "Becomes 'dog' with ears off (1 flip at least)." in text
     assert [row["name"] for row in found.top(1, "dog")] == ["tail"]
     assert found.to_dict()["sufficient"]["bits"] == [0, 2]
     same = explain(codes, codes.bits[2])

@@ -124,6 +124,8 @@ def test_what_cannot_be_had_is_said(tmp_path):
         ({"maps": "guess"}, "Expected one of"),
         ({"history": {"loss": [1.0]}}, "DiscretizationGap"),
         ({"gallery": -1}, "gallery=-1"),
+        ({"sparse": None}, "sparse=None"),
+        ({"sparse": 1}, "sparse=1"),
         ({"pixels": X[:5]}, "5 images to show for 60"),
         ({"samples": 0}, "positive integer"),
         ({"samples": [60]}, "from 0 to 59"),

@@ -90,6 +90,19 @@ def test_rules_are_the_model_on_every_code(seed, bits, classes):
         assert len(free[k].terms) <= len(found[k].terms)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_rules_of_twelve_bits_are_the_model(seed):
+    random = np.random.default_rng(seed)
+    weights = np.zeros((12, 3))
+    weights[np.arange(12), np.arange(12) % 3] = random.integers(1, 3, 12)
+    every = Codes(all_codes(12), weights, random.integers(-1, 2, 3))
+    found = find_rules(every, seconds=0.5)
+    assert found.exact
+    assert found.fidelity == 1
+    for k in range(3):
+        np.testing.assert_array_equal(found[k](every.bits), every.decisions == k)
+
+
 def test_shapes_rules_are_found():
     """Bits that are the true attributes, and a head fitted to the labels alone."""
     data = shapes(4000, 16)

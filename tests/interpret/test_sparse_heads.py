@@ -1,10 +1,11 @@
 """Heads fitted on bits: gradients, exact zeros, counts of weights, random bits; scorecards."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.optimize import check_grad
+from scipy.optimize import check_grad, minimize
 
 from keras_htaf.interpret.codes import Codes
 from keras_htaf.interpret.heads import Loss, fit_dense, fit_lasso, fit_scale
@@ -124,6 +125,36 @@ def test_fits_go_on_to_the_end(parts):
             fit()
 
 
+def test_a_fit_that_is_stuck_warns(parts):
+    class Wrong(Loss):
+        def __call__(self, weights, bias):
+            value, *gradients = super().__call__(weights, bias)
+            return value, *(-g for g in gradients)
+
+    codes, _ = parts
+    stuck = Wrong(codes.bits, codes.labels, 4)
+    with pytest.warns(UserWarning, match="The per-class head of NEC 3 was not .* no step helps"):
+        fit_dense(stuck, name="The per-class head of NEC 3")
+    with pytest.warns(UserWarning, match=r"elastic net of strength 0\.01 .* no step helps"):
+        fit_lasso(stuck, 0.01)
+    # At a bound all slopes that push against it are none.
+    with warnings.catch_warnings(action="error"):
+        fit_lasso(Loss(codes.bits, codes.labels, 4), 0.02)
+
+
+def test_warnings_say_which_head(parts, monkeypatch):
+    def gives_up(function, start, **options):
+        found = minimize(function, start, **options)
+        found.status = 1
+        return found
+
+    monkeypatch.setattr("scipy.optimize.minimize", gives_up)
+    with pytest.warns(UserWarning, match="not fitted to the end") as said:
+        sparse_heads(*parts, necs=[2], random=[part.bits for part in parts])
+    for name in ("elastic-net head", "per-class head", "ternary head", "head on random bits"):
+        assert any(f"The {name} of NEC 2 " in str(each.message) for each in said), name
+
+
 def test_masked_fit_keeps_zeros(parts):
     codes, _ = parts
     mask = RANDOM.random((16, 4)) < 0.3
@@ -160,10 +191,16 @@ def test_random_bits_are_balanced():
     [
         ({"necs": []}, "positive integers"),
         ({"necs": [0]}, "positive integers"),
-        ({"random": (np.ones((3, 2)), np.ones((300, 2)))}, "random bits of 3"),
+        ({"necs": 5}, "necs=5. Expected positive integers"),
+        ({"necs": [None]}, "positive integers"),
+        ({"necs": [1.5]}, "positive integers"),
+        ({"random": (np.ones((3, 2)), np.ones((300, 2)))}, r"shapes \(3, 2\) and \(300, 2\)"),
+        ({"random": (np.ones((600, 3)), np.ones((300, 2)))}, r"Expected \(600, m\)"),
+        ({"random": (np.ones((600, 2)), np.ones((300, 2)))}, "All random bits are the same"),
     ],
 )
-def test_errors(parts, wrong, message):
+def test_errors(parts, wrong, message, monkeypatch):
+    monkeypatch.setattr("keras_htaf.interpret.sparse.fit_dense", pytest.fail)  # before the work
     with pytest.raises(ValueError, match=message):
         sparse_heads(*parts, **wrong)
 
@@ -175,8 +212,6 @@ def test_errors_of_codes(parts):
         sparse_heads(one, held_out)
     with pytest.raises(ValueError, match="All bits are the same"):
         sparse_heads(replace(codes, bits=np.ones_like(codes.bits)), held_out)
-    with pytest.raises(ValueError, match="All random bits are the same"):
-        sparse_heads(codes, held_out, random=(np.ones((600, 2)), np.ones((300, 2))))
     with pytest.raises(ValueError, match="no labels"):
         sparse_heads(Codes(codes.bits, codes.weights, codes.bias), held_out)
     with pytest.raises(ValueError, match="1 bits"):

@@ -21,12 +21,15 @@ pytestmark = [
 def test_it_prints_what_it_measured(tmp_path, monkeypatch, capsys):
     out = tmp_path / "report.html"
     options = ["--images", "50", "--bits", "8", "--no-sparse", "--out", str(out)]
+    options += ["--pictures", str(tmp_path / "pictures")]
     monkeypatch.setattr(sys, "argv", ["report.py", *options])
     report.main()
     printed = capsys.readouterr().out
-    assert "50 images of (32, 32, 3), 8 bits, shapes" in printed
+    assert "50 images of (32, 32, 3), 8 bits, shapes, train part" in printed
     assert "said by the console     nothing" in printed
     assert "MB" in printed
+    names = {file.name for file in (tmp_path / "pictures").iterdir()}
+    assert names == {f"report-{name}.png" for name in ("overview", "bit", "class", "image")}
 
 
 @pytest.mark.slow

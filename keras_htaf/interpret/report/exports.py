@@ -37,7 +37,7 @@ def write_exports(
     source = analysis.x if pixels is None else pixels
     images = source is not None and np.ndim(source) in (3, 4)
     if images or heads is not None:
-        needs("matplotlib", "Pictures")
+        needs("matplotlib", "Drawing pictures")
     if analysis.attributes is not None:
         needs("scipy", "Matching")
     folder = check_writable(folder)

@@ -37,13 +37,18 @@ def write_report(
     pixels: np.ndarray | None = None,
     samples: int | Sequence[int] = 60,
     gallery: int = 12,
-    sparse: bool | SparseHeads = True,
+    sparse: bool | str | SparseHeads = True,
     maps: str | None = None,
     seed: int = 0,
 ) -> Path:
     """Writes the report; `ConceptAnalysis.report` says what the arguments are."""
     if maps not in MAPS:
         raise ValueError(f"Received maps={maps!r}. Expected one of {MAPS}.")
+    if not isinstance(sparse, (bool, str, SparseHeads)):
+        raise ValueError(
+            f"Received sparse={sparse!r}. Expected True, False, `SparseHeads`, or a text that says "
+            "why there are none."
+        )
     # What may fail for want of a package or a good argument comes before the long work.
     needs(REPORT, "The report")
     check_positive(gallery=gallery)
@@ -113,7 +118,9 @@ def _source(environment, name: str) -> str:
 def _nec(analysis, train, sparse) -> dict:
     """The chart, or why there is none."""
     if sparse is False:
-        return {"missing": "Heads with few weights were not fitted for this report."}
+        sparse = "Heads with few weights were not fitted for this report."
+    if isinstance(sparse, str):
+        return {"missing": sparse}
 
     def chart():
         found = analysis.sparse_heads(train) if sparse is True else sparse

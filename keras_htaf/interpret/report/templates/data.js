@@ -1,4 +1,4 @@
-// The numbers of the page, and the model's head: the same function, to the last digit, as in Python.
+// The numbers of the page, and the model's head: the same function, to the last digit, as in Python's analysis.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 

@@ -95,7 +95,7 @@ function samplePage(id) {
       const { sample: near, distance, same } = nearestTo(code);
       put(reality, same ? `${count(same, "image")} of those analysed ${same === 1 ? "has" : "have"} exactly this code.`
         : `No image analysed has this code; the nearest, image ${near} (${className(labels[near])}), differs in ${count(distance, "bit")}.`);
-    } else put(reality, "Turn bits over to see what the model would decide: the arithmetic is the model’s own, to the last digit.");
+    } else put(reality, "Turn bits over to see what the model would decide: the sums are those of Python’s analysis, to the last digit.");
   }
 
   const ids = data.samples.map((each) => each.id);
