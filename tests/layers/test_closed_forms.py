@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
-from neuron_case import check_gradients, plain
-from support import tensor, to_numpy
+from keras import ops
+from neuron_case import check_gradients, in_graph, plain, stateless
+from support import gradient, tensor, to_numpy
 
 from keras_htaf import layers
 from keras_htaf.layers.spiking import closed
 
 SHAPE = (3, 6, 4)
+UPSTREAM = np.random.default_rng(1).normal(size=SHAPE).astype("float32")
 
 
 def drawn(seed):
@@ -37,13 +39,12 @@ def drawn(seed):
 def check(layer, x, mask):
     layer.build(SHAPE)
     assert closed.of(layer, mask) is not None
-    upstream = tensor(np.random.default_rng(1).normal(size=SHAPE))
     y, state = layer.run(tensor(x), mask=None if mask is None else tensor(mask, "bool"))
     expected, last = plain(layer, tensor(x), mask)
     np.testing.assert_allclose(to_numpy(y), to_numpy(expected), atol=1e-5)
     for one, other in zip(state, last, strict=True):
         np.testing.assert_allclose(to_numpy(one), to_numpy(other), atol=1e-5)
-    check_gradients(layer, x, upstream, mask)
+    check_gradients(layer, x, tensor(UPSTREAM), mask)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -57,6 +58,25 @@ def test_conventions_with_trained_decay(library):
     layer = layers.LIF.like(library, trainable_decay=True, trainable_threshold=True)
     x = np.random.default_rng(5).normal(0.8, 1.6, SHAPE).astype("float32")
     check(layer, x, None)
+
+
+@pytest.mark.parametrize("kind", ["LIF", "LI"])
+def test_padding_of_nan(kind):
+    """Masked inputs reach no gradient, that of a decay which scales them included."""
+    layer = getattr(layers, kind)(scale_input=True, trainable_decay=True)
+    mask = np.arange(18).reshape(SHAPE[:2]) % 3 > 0
+    x = np.random.default_rng(4).normal(0.8, 4.0, SHAPE).astype("float32")
+    layer.build(SHAPE)
+
+    def total(x):
+        y, state = layer.run(x, mask=tensor(mask, "bool"), training=True)
+        return ops.sum(y * tensor(UPSTREAM)) + ops.sum(state[0])
+
+    run, weights = stateless(layer, total)
+    padded = np.where(mask[..., None], x, [np.nan, np.inf, -np.inf, np.nan]).astype("float32")
+    expected, found = (gradient(in_graph(run), tensor(a), *weights)[:2] for a in (x, padded))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
 
 
 def test_who_has_one():

@@ -83,6 +83,8 @@ def _charge(layer, x, state, mask, parameters, training):
         x, decay_of_it = ops.cast(x, layer.state_dtype), parameters["synaptic_decay"]
         x = _decaying(layer, x, decay_of_it, state[0], mask, training)
         currents = (x[:, -1],)
+    elif neuron.scale_input:
+        x = only(x, beside(mask, x))  # x is in the decay's gradient, and 0 times NaN is NaN
     if neuron.scale_input or getattr(neuron, "rest", 0):
         x = neuron.charge(ops.cast(x, layer.state_dtype), decay)
     return x, currents
