@@ -18,6 +18,12 @@ class _LI:
     dynamics = neurons.LI
 
     def __init__(self, decay=None, *, tau=None, **kwargs):
+        for name in ("recurrent", "trainable_threshold", "spike"):
+            if name in kwargs:
+                raise ValueError(
+                    f"Received {name}={kwargs[name]!r}. Expected none: LI neurons do not fire. "
+                    "Use LIF."
+                )
         super().__init__(constants={"decay": Constant(decay_of(decay, tau, 0.9))}, **kwargs)
 
 
