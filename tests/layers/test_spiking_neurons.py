@@ -110,6 +110,7 @@ def test_states_carry_on(name):
     layer = make(name, return_state=True)
     whole, *last = layer(X)
     first, *state = layer(X[:, :2])
+    state = [to_numpy(s).tolist() for s in state]
     second, *state = layer(X[:, 2:], initial_state=state)
     joined = np.concatenate([to_numpy(first), to_numpy(second)], axis=1)
     np.testing.assert_allclose(joined, to_numpy(whole), atol=1e-6)
@@ -164,6 +165,17 @@ def test_go_backwards():
     np.testing.assert_array_equal(to_numpy(layer(X)), expected)
     mask = np.array([[1, 1, 1, 1, 0, 0]] * 3, "bool")
     np.testing.assert_array_equal(to_numpy(layer.compute_mask(X, mask)), mask[:, ::-1])
+
+
+@pytest.mark.parametrize("sequences", [True, False])
+def test_go_backwards_with_a_mask(sequences):
+    mask = np.array([[1, 1, 1, 1, 0, 0], [0, 1, 1, 0, 1, 0], [0] * 6], "bool")
+    for kind in (layers.LIF, layers.LI):
+        layer = kind(return_sequences=sequences)
+        expected = to_numpy(layer(X[:, ::-1].copy(), mask=mask[:, ::-1].copy()))
+        layer.go_backwards = True
+        for given in (mask, 0.5 * mask):
+            np.testing.assert_array_equal(to_numpy(layer(X, mask=given)), expected)
 
 
 @pytest.mark.parametrize("sequences", [True, False])

@@ -81,6 +81,7 @@ class OverTime(NeuronLayer):
             weight.assign(ops.full(weight.shape, value, weight.dtype))
 
     def call(self, inputs, initial_state=None, mask=None, training=None):
+        mask = None if mask is None else checked_mask(self, mask, inputs)
         y, state = self.run(inputs, initial_state, mask, training)
         if self.stateful:
             for weight, value in zip(self._kept, state, strict=True):
