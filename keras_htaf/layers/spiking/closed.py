@@ -17,8 +17,9 @@ def of(layer, mask):
     """The function for a layer's neurons, or None.
 
     There is one for leaky integrators, for neurons without a reset, and for neurons whose spikes
-    are exact, but for those with recurrence, with a threshold that adapts, or with a reset, in the
-    next step, of a potential that a current has been added to.
+    are exact, but for those with recurrence, with a threshold that adapts, with a reset, in the
+    next step, of a potential that a current has been added to, or that fire before the update,
+    under a mask. Smooth ones have none if they fire before the update.
     """
     neuron = layer.neuron
     if layer.is_recurrent or type(neuron) not in (neurons.LI, neurons.LIF, neurons.CubaLIF):

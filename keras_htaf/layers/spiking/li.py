@@ -33,7 +33,8 @@ class LI(_LI, OverTime):
 
         v <- decay v + x,    output v
 
-    For the backward pass nothing is kept; if the decay is trained, v.
+    For the backward pass nothing is kept (on JAX, under a mask, one array); if the decay is
+    trained, v, and if it scales the inputs these too.
 
     Args:
         decay: Float in (0, 1]. Default 0.9.

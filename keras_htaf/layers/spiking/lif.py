@@ -60,8 +60,10 @@ class LIF(_LIF, OverTime):
     Backwards s has the surrogate's slope at v - threshold. The state is the potential u.
 
     Gradients are of first order, on JAX in reverse mode. With exact spikes and no recurrence they
-    have a closed form, with masks too, for which one array of the inputs' size is kept, v. Else the
-    inputs and the states before each step are, and on torch all that each step computes.
+    have a closed form, with masks too unless `fires_before_update`. For it one array of the inputs'
+    size is kept, v, and where a trained decay scales the inputs these too (on JAX, under a mask, one
+    more). Smooth spikes have such a form without a reset. Else the inputs and the states before
+    each step are kept, and on torch all that each step computes.
 
     Args:
         decay: Float in (0, 1], what is left of the potential after a step. Default 0.9.

@@ -277,7 +277,7 @@ class NeuronLayer(keras.layers.Layer):
 
 
 def _what_changes(layer) -> list[str]:
-    """What a layer's calls change beside their outputs: seeds, moving statistics, states, losses."""
+    """What a layer's calls change or add: seeds, moving statistics, states, losses."""
     weights = {id(weight) for weight in layer.weights}
     found = [variable.path for variable in layer.variables if id(variable) not in weights]
     moving = (keras.layers.BatchNormalization, keras.layers.SpectralNormalization)
