@@ -11,12 +11,13 @@ This package is the only place that imports tensorflow, jax or torch, and it imp
                                     gain * surrogate.derivative(x / scale, sharpness) / scale
     scan(step, inputs, state, parameters, training=True)
                                     a loop over time: step(inputs, state, parameters) gives
-                                    (outputs, state)
-    integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, mask=None)
+                                    (outputs, state); `training` if gradients will be asked for
+    integrate_and_fire(neuron, x, state, decay, threshold, sharpness, scale, mask=None,
+                       training=True)
                                     the loop of one neuron, a `Firing`, with its gradient in closed
                                     form
-    linear_recurrence(x, decay, first, mask=None)
-                                    v_t = decay v_{t-1} + x_t, likewise
+    linear_recurrence(x, decay, first, mask=None, trained=True, training=True)
+                                    v_t = decay v_{t-1} + x_t, likewise; `trained` if the decay is
     gradients(loss, tensors)        the gradients of the number loss(*tensors), evaluated eagerly
     eager_scope()                   a context in which variables have values, even while a training
                                     step is being compiled

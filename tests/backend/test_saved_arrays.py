@@ -3,6 +3,7 @@
 (TensorFlow's tape does not tell what it keeps.)
 """
 
+import keras
 import numpy as np
 import pytest
 from support import only, tensor
@@ -16,6 +17,7 @@ NEURONS = {
     "LIF": (lambda: layers.LIF(), 1),
     "IF, rest": (lambda: layers.IF(rest=0.5), 1),
     "LIF, trained": (lambda: layers.LIF(trainable_decay=True, trainable_threshold=True), 1),
+    "LIF, scaled": (lambda: layers.LIF(scale_input=True, trainable_decay=True), 2),
     "CubaLIF": (lambda: layers.CubaLIF(), 1),
     "CubaLIF, trained": (lambda: layers.CubaLIF(trainable_decay=True), 2),
     "LI": (lambda: layers.LI(), 0),
@@ -25,12 +27,12 @@ masks = pytest.mark.parametrize("masked", [False, True])
 
 
 def built(name, masked):
-    """A function of x, and how many arrays of its size are kept for the backward pass."""
+    """A layer, a call of it, and how many arrays of x's size are kept for the backward pass."""
     make, arrays = NEURONS[name]
     layer = make()
     layer.build(SHAPE)
     mask = tensor(np.arange(100).reshape(2, 50) % 3 > 0, "bool") if masked else None
-    return (lambda x: layer(x, mask=mask, training=True)), arrays
+    return layer, (lambda x: layer(x, mask=mask, training=True)), arrays
 
 
 @only["jax"]
@@ -62,10 +64,17 @@ def test_torch_keeps_one_array():
 def test_jax_neurons(name, masked):
     import jax
 
-    run, arrays = built(name, masked)
-    _, backward = jax.jit(lambda x: jax.vjp(run, x))(tensor(np.ones(SHAPE)))
+    layer, call, arrays = built(name, masked)
+
+    def run(x, trained):
+        mapping = list(zip(layer.trainable_variables, trained, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return call(x)
+
+    trained = [variable.value for variable in layer.trainable_variables]
+    _, backward = jax.jit(lambda *a: jax.vjp(run, *a))(tensor(np.ones(SHAPE)), trained)
     floats = [leaf for leaf in jax.tree.leaves(backward) if leaf.dtype.kind == "f"]
-    zeros = masked and name == "LI"  # which JAX keeps where a mask chooses them
+    zeros = masked and name in ("LI", "LIF, scaled")  # which JAX keeps where a mask chooses them
     assert [np.size(leaf) for leaf in floats].count(SIZE) == arrays + zeros
 
 
@@ -75,7 +84,7 @@ def test_jax_neurons(name, masked):
 def test_torch_neurons(name, masked):
     import torch
 
-    run, arrays = built(name, masked)
+    _, run, arrays = built(name, masked)
     kept = {}
     hooks = torch.autograd.graph.saved_tensors_hooks(
         lambda t: kept.setdefault(t.data_ptr(), t), lambda t: t

@@ -110,6 +110,7 @@ def test_states_carry_on(name):
     layer = make(name, return_state=True)
     whole, *last = layer(X)
     first, *state = layer(X[:, :2])
+    state = [to_numpy(s).tolist() for s in state]
     second, *state = layer(X[:, 2:], initial_state=state)
     joined = np.concatenate([to_numpy(first), to_numpy(second)], axis=1)
     np.testing.assert_allclose(joined, to_numpy(whole), atol=1e-6)
@@ -118,7 +119,7 @@ def test_states_carry_on(name):
     assert [dtype_of(s) for s in last] == ["float32"] * len(layer.state_names)
 
 
-@pytest.mark.parametrize("name", ["LIF late", "CubaLIF"])
+@pytest.mark.parametrize("name", ["LIF late", "CubaLIF", "LIF", "LI"])
 def test_stateful(name):
     """Chunks through `predict` are one long run; `fit` keeps states too; `reset_states` rests."""
     whole = to_numpy(make(name)(X))
@@ -132,8 +133,12 @@ def test_stateful(name):
     kept = [to_numpy(weight) for weight in layer.weights if weight.name.startswith("state_")]
     assert np.abs(kept[-1]).max() > 0
     layer.reset_states()
+    # What is trained comes before the states, whose assignment the backward pass must outlive.
+    before = keras.layers.Dense(4, use_bias=False, kernel_initializer="identity")
+    model = keras.Sequential([keras.Input((2, 4), batch_size=3), before, layer])
     model.compile("sgd", "mse")
-    model.fit(X[:, :2], X[:, :2], batch_size=3, shuffle=False, verbose=0)
+    model.fit(X[:, :2], UPSTREAM[:, :2], batch_size=3, shuffle=False, verbose=0)
+    assert np.abs(to_numpy(before.kernel) - np.eye(4)).max() > 1e-4
     found = [to_numpy(weight) for weight in layer.weights if weight.name.startswith("state_")]
     np.testing.assert_allclose(found, kept, atol=1e-6)
     with pytest.raises(ValueError, match="Expected batches of the same size"):
@@ -160,6 +165,17 @@ def test_go_backwards():
     np.testing.assert_array_equal(to_numpy(layer(X)), expected)
     mask = np.array([[1, 1, 1, 1, 0, 0]] * 3, "bool")
     np.testing.assert_array_equal(to_numpy(layer.compute_mask(X, mask)), mask[:, ::-1])
+
+
+@pytest.mark.parametrize("sequences", [True, False])
+def test_go_backwards_with_a_mask(sequences):
+    mask = np.array([[1, 1, 1, 1, 0, 0], [0, 1, 1, 0, 1, 0], [0] * 6], "bool")
+    for kind in (layers.LIF, layers.LI):
+        layer = kind(return_sequences=sequences)
+        expected = to_numpy(layer(X[:, ::-1].copy(), mask=mask[:, ::-1].copy()))
+        layer.go_backwards = True
+        for given in (mask, 0.5 * mask):
+            np.testing.assert_array_equal(to_numpy(layer(X, mask=given)), expected)
 
 
 @pytest.mark.parametrize("sequences", [True, False])
@@ -373,6 +389,9 @@ def test_errors():
             layers.ALIF(adaptation=adaptation)
     with pytest.raises(ValueError, match="IF neurons do not leak"):
         layers.IF(decay=0.5)
+    for option in ({"recurrent": True}, {"trainable_threshold": True}, {"spike": {}}):
+        with pytest.raises(ValueError, match="LI neurons do not fire"):
+            layers.LI(**option)
     with pytest.raises(ValueError, match="Expected a decay below 1"):
         layers.PLIF(decay=1.0)
     with pytest.raises(ValueError, match=r"Received reset='soft'"):
@@ -416,8 +435,11 @@ def test_shape_errors():
         (lambda: keras.layers.BatchNormalization(), "moving_mean"),
         (lambda: keras.Sequential([keras.layers.Dense(4), keras.layers.Dropout(0.5)]), "seed"),
         (lambda: keras.layers.Dropout(0.5), "seed"),
+        (lambda: keras.layers.Dense(4, activity_regularizer="l2"), "losses"),
+        (lambda: keras.Sequential([keras.layers.ActivityRegularization(0.1)]), "losses"),
+        (lambda: layers.ActivityPenalty("l2"), "losses"),
     ],
-    ids=["moving statistics", "seeds within", "seeds"],
+    ids=["moving statistics", "seeds within", "seeds", "losses", "losses within", "penalties"],
 )
 def test_recurrent_layers_that_keep_something(recurrent, changed):
     with pytest.raises(ValueError, match=rf"whose calls change \[.*{changed}"):

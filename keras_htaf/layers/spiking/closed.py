@@ -17,8 +17,9 @@ def of(layer, mask):
     """The function for a layer's neurons, or None.
 
     There is one for leaky integrators, for neurons without a reset, and for neurons whose spikes
-    are exact, but for those with recurrence, with a threshold that adapts, or with a reset, in the
-    next step, of a potential that a current has been added to.
+    are exact, but for those with recurrence, with a threshold that adapts, with a reset, in the
+    next step, of a potential that a current has been added to, or that fire before the update,
+    under a mask. Smooth ones have none if they fire before the update.
     """
     neuron = layer.neuron
     if layer.is_recurrent or type(neuron) not in (neurons.LI, neurons.LIF, neurons.CubaLIF):
@@ -83,6 +84,8 @@ def _charge(layer, x, state, mask, parameters, training):
         x, decay_of_it = ops.cast(x, layer.state_dtype), parameters["synaptic_decay"]
         x = _decaying(layer, x, decay_of_it, state[0], mask, training)
         currents = (x[:, -1],)
+    elif neuron.scale_input:
+        x = only(x, beside(mask, x))  # x is in the decay's gradient, and 0 times NaN is NaN
     if neuron.scale_input or getattr(neuron, "rest", 0):
         x = neuron.charge(ops.cast(x, layer.state_dtype), decay)
     return x, currents

@@ -58,8 +58,9 @@ class CubaLIF(_CubaLIF, OverTime):
         i <- synaptic_decay i + x
         v = leak(u) + i,    s = 1 if v > threshold else 0,    u <- after(v, s)
 
-    With `reset_next_step` a reset of the kinds zero and value is after(leak(v) + i, r); it has no
-    closed form backwards. The others have, as `LIF` says, and i is kept where decays are trained.
+    With `reset_next_step` or `fires_before_update` a reset of the kinds zero and value is
+    after(leak(v) + i, r); it has no closed form backwards. The others have, as `LIF` says, and i is
+    kept where decays are trained.
     The states are the current and the potential.
 
     Args:

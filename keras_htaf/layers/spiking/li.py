@@ -18,6 +18,12 @@ class _LI:
     dynamics = neurons.LI
 
     def __init__(self, decay=None, *, tau=None, **kwargs):
+        for name in ("recurrent", "trainable_threshold", "spike"):
+            if name in kwargs:
+                raise ValueError(
+                    f"Received {name}={kwargs[name]!r}. Expected none: LI neurons do not fire. "
+                    "Use LIF."
+                )
         super().__init__(constants={"decay": Constant(decay_of(decay, tau, 0.9))}, **kwargs)
 
 
@@ -27,7 +33,8 @@ class LI(_LI, OverTime):
 
         v <- decay v + x,    output v
 
-    For the backward pass nothing is kept; if the decay is trained, v.
+    For the backward pass nothing is kept (on JAX, under a mask, one array); if the decay is
+    trained, v, and if it scales the inputs these too.
 
     Args:
         decay: Float in (0, 1]. Default 0.9.

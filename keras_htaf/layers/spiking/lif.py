@@ -60,8 +60,10 @@ class LIF(_LIF, OverTime):
     Backwards s has the surrogate's slope at v - threshold. The state is the potential u.
 
     Gradients are of first order, on JAX in reverse mode. With exact spikes and no recurrence they
-    have a closed form, with masks too, for which one array of the inputs' size is kept, v. Else the
-    inputs and the states before each step are, and on torch all that each step computes.
+    have a closed form, with masks too unless `fires_before_update`. For it one array of the inputs'
+    size is kept, v, and where a trained decay scales the inputs these too (on JAX, under a mask,
+    one more). Smooth spikes have such a form without a reset. Else the inputs and the states before
+    each step are kept, and on torch all that each step computes.
 
     Args:
         decay: Float in (0, 1], what is left of the potential after a step. Default 0.9.
@@ -87,8 +89,9 @@ class LIF(_LIF, OverTime):
         per_neuron: Whether each neuron has a decay and a threshold of its own, which may then be
             given as arrays that broadcast to the neurons. Default False.
         recurrent: `None` (default); `True` for a dense layer without bias over the last axis; or a
-            layer that keeps nothing from call to call (no dropout, no batch normalisation). What it
-            makes of the last spikes is added to x, and these are a second state.
+            layer that keeps nothing from call to call (no dropout, no batch normalisation, no
+            activity regularizer). What it makes of the last spikes is added to x, and these are a
+            second state.
         return_sequences: Whether to return the outputs of all steps, or the last that is not
             masked. Default True.
         return_state: Whether to return the states after the last step too. Default False.

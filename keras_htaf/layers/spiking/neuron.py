@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_htaf.layers.penalty import ActivityPenalty
 from keras_htaf.layers.spiking.spike import Spike
 
 _EITHER = (("decay", "tau"), ("synaptic_decay", "synaptic_tau"))
@@ -193,8 +194,8 @@ class NeuronLayer(keras.layers.Layer):
         if changing := _what_changes(self.recurrent):
             raise ValueError(
                 f"Layer {self.name!r} has the recurrent layer {self.recurrent.name!r}, whose calls "
-                f"change {changing}. Expected one without dropout, batch normalisation or states: "
-                "only its outputs leave the loop over time."
+                f"change {changing}. Expected one without dropout, batch normalisation, states or "
+                "activity regularizers: only its outputs leave the loop over time."
             )
 
     def parameters(self) -> dict:
@@ -276,13 +277,15 @@ class NeuronLayer(keras.layers.Layer):
 
 
 def _what_changes(layer) -> list[str]:
-    """The variables of a layer that its calls change: seeds, moving statistics, states."""
+    """What a layer's calls change or add: seeds, moving statistics, states, losses."""
     weights = {id(weight) for weight in layer.weights}
     found = [variable.path for variable in layer.variables if id(variable) not in weights]
     moving = (keras.layers.BatchNormalization, keras.layers.SpectralNormalization)
     for inner in layer._flatten_layers():
         if (isinstance(inner, moving) and inner.trainable) or getattr(inner, "stateful", False):
             found += [weight.path for weight in inner.non_trainable_weights]
+        if isinstance(inner, ActivityPenalty) or inner.activity_regularizer is not None:
+            found.append(f"losses by {inner.name}")
     return found
 
 

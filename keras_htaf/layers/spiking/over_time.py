@@ -81,6 +81,7 @@ class OverTime(NeuronLayer):
             weight.assign(ops.full(weight.shape, value, weight.dtype))
 
     def call(self, inputs, initial_state=None, mask=None, training=None):
+        mask = None if mask is None else checked_mask(self, mask, inputs)
         y, state = self.run(inputs, initial_state, mask, training)
         if self.stateful:
             for weight, value in zip(self._kept, state, strict=True):
@@ -155,7 +156,8 @@ class OverTime(NeuronLayer):
                     f"Layer {self.name!r} is stateful and keeps states of shape {kept}. Received "
                     f"inputs for states of shape {shape}. Expected batches of the same size."
                 )
-            return tuple(ops.convert_to_tensor(weight) for weight in self._kept)
+            # Copies, which the backward pass may keep: on torch a weight is assigned in place.
+            return tuple(ops.copy(ops.convert_to_tensor(weight)) for weight in self._kept)
         given = checked_state(self, given, [shape] * len(self.state_names))
         return tuple(ops.cast(state, self.state_dtype) for state in given)
 

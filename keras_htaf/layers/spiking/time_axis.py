@@ -227,7 +227,9 @@ def checked_mask(layer, mask, x):
 
 def checked_state(layer, given, shapes) -> tuple:
     """The tensors of an initial state; a ValueError unless they are of the shapes."""
-    given = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    given = given if isinstance(given, (list, tuple)) else (given,)
+    symbolic = lambda state: isinstance(state, keras.KerasTensor)  # noqa: E731
+    given = tuple(s if symbolic(s) else ops.convert_to_tensor(s) for s in given)
     found = [tuple(state.shape) for state in given]
     if len(found) != len(shapes) or not all(map(agree, found, shapes)):
         raise ValueError(
