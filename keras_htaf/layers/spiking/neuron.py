@@ -297,4 +297,4 @@ def firing(constants: dict, kwargs: dict) -> dict:
         "forward": kwargs.pop("forward", "hard"),
         "fires_at_zero": kwargs.pop("fires_at_threshold", False),
     }
-    return {**kwargs, "constants": constants, "spike": spike}
+    return dict(**kwargs, constants=constants, spike=spike)  # an error if they are given
