@@ -34,7 +34,7 @@ def write_c(graph: Graph, specs: dict[str, Spec], path: str | os.PathLike, prefi
     if refused:
         raise ValueError(
             f"The network {graph.name!r} has operations without a form in C: {refused}. Expected "
-            f"none that need Keras or a mathematical library; end the model before a softmax."
+            "none that need Keras or a mathematical library; a softmax, for one, can be left out."
         )
     text = _Header(graph, specs, prefix).text().replace("@", f"{prefix}_")
     with replacing(path) as temporary:

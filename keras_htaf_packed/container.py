@@ -62,8 +62,9 @@ def read(path: str | os.PathLike) -> Graph:
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
     except (SafetensorError, OSError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
-            f"{str(path)!r} is no packed model, or a damaged one ({error}). Expected a file that "
-            "PackedModel.save wrote; if it was cut short, copy or save it again."
+            f"{str(path)!r} is no packed model, or a damaged one. Expected a file that "
+            "PackedModel.save wrote (keras_htaf.packed.pack packs a Keras model); if it was cut short, "
+            "copy or save it again."
         ) from error
     if metadata.get("sha256") != _digest(metadata, arrays):
         raise ValueError(

@@ -36,6 +36,8 @@ CONTENDERS = {
 ROUNDS = 5
 PATIENCE = 600.0
 """Seconds that a contender has to load, or for an answer beyond the time that it shall measure."""
+_WIDTH = 120
+"""Columns of the table: narrower, its numbers would be cut."""
 _PACKAGE = Path(contender.__file__).parents[1]
 
 
@@ -64,7 +66,7 @@ class Result:
 def bench_file(
     file: Path, batches=(1, 8, 64), threads: int = 1, seconds: float = 3.0, only=()
 ) -> list[Result]:
-    """Measure a saved model, hardened, and print the results.
+    """Measure a saved model and print the results; smooth steps are hardened first.
 
     Args:
         file: A `.keras` file of a model with one input and one output, or a packed `.khtaf` file,
@@ -92,6 +94,7 @@ def bench_file(
         )
     only = [name for name in CONTENDERS if not only or name in only]
     console = Console()
+    console.width = max(console.width, _WIDTH)
     with tempfile.TemporaryDirectory() as folder:
         if file.suffix == ".khtaf":
             from keras_htaf import packed
@@ -110,12 +113,13 @@ def bench_file(
                     f"Model {model.name!r} has a graph of {counts[0]} inputs and {counts[1]} "
                     "outputs. Expected one of each."
                 )
-            model = harden(model) if has_steps(model) else model
+            model = harden(model) if has_steps(model) else model  # smooth ones are not packed
             shape = model.input_shape[1:]
             files, missing = files_of(model, Path(folder), only)
         results, failed = measure(files, shape, batches, threads, seconds)
     if not results:
-        raise ValueError(f"Nothing could be measured: {missing | failed}.")
+        reasons = "\n".join(f"{name}: {why}" for name, why in (missing | failed).items())
+        raise ValueError(f"Nothing could be measured.\n{reasons}")
     console.print(_table(results, threads))
     for name, why in {**missing, **failed}.items():
         console.print(f"{name}: {why}", soft_wrap=True, markup=False)
@@ -123,8 +127,8 @@ def bench_file(
 
 
 def _table(results: list[Result], threads: int) -> Table:
-    heads = ("batch", "", "p50 ms", "p90 ms", "p99 ms", "samples/s", "times", "peak MB", "start s")
-    heads += ("difference", "alike")
+    heads = ("batch", "contender", "p50 ms", "p90 ms", "p99 ms", "samples/s", "times")
+    heads += ("peak MB", "start s", "difference", "alike")
     table = Table(
         *heads,
         title=f"{threads} thread{'s' * (threads > 1)}",
