@@ -63,8 +63,8 @@ def read(path: str | os.PathLike) -> Graph:
     except (SafetensorError, OSError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"{str(path)!r} is no packed model, or a damaged one. Expected a file that "
-            "PackedModel.save wrote (keras_htaf.packed.pack packs a Keras model); if it was cut short, "
-            "copy or save it again."
+            "PackedModel.save wrote (Keras models are packed by keras_htaf.packed.pack); if it was "
+            "cut short, copy or save it again."
         ) from error
     if metadata.get("sha256") != _digest(metadata, arrays):
         raise ValueError(
