@@ -85,7 +85,7 @@ class PackedModel:
         return out
 
     def values(self, x) -> dict[str, np.ndarray]:
-        """What each operation gives for inputs `x`, by its name; bits in units (`packed.bits`).
+        """What each operation gives for inputs `x`, by its name; bits in units (`bits.py`).
 
         All samples are computed at once. Errors as for `predict`.
         """
