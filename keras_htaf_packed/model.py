@@ -172,7 +172,7 @@ def load(path: str | os.PathLike) -> PackedModel:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, something else, or of a newer version.
-        ImportError: If Numba or safetensors is not installed.
+        ImportError: If Numba, threadpoolctl or safetensors is not installed.
     """
     _require("safetensors")
     graph = container.read(path)

@@ -41,12 +41,17 @@ def test_readme_examples(tmp_path, monkeypatch):
     assert accuracy > 0.93
 
 
+def _run(page: str) -> dict:
+    """What the code blocks of a page define, one after the other."""
+    text, scope = (ROOT / page).read_text(encoding="utf-8"), {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, scope)
+    return scope
+
+
 def test_larq_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/larq.md").read_text(), re.DOTALL)
-    scope = {}
-    for block in blocks:
-        exec(block, scope)
+    scope = _run("docs/larq.md")
     assert keras_htaf.summary(scope["model"]).weights == {1: 93088, 32: 468}
     convolutions = [layer for layer in scope["blocks"].layers if hasattr(layer, "pad_value")]
     assert [layer.pad_value for layer in convolutions] == [1, 1]
@@ -91,10 +96,7 @@ def test_names_of_larq_that_are_names_here():
 
 def test_interpret_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs/interpret.md").read_text(encoding="utf-8")
-    scope = {}
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(block, scope)
+    scope = _run("docs/interpret.md")
     assert scope["analysis"].codes.accuracy() > 0.8
     assert (tmp_path / "report.html").stat().st_size > 50_000
     assert (tmp_path / "tables/bits.csv").exists()
@@ -102,10 +104,7 @@ def test_interpret_page(tmp_path, monkeypatch):
 
 def test_spiking_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs/spiking.md").read_text(encoding="utf-8")
-    scope = {}
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(block, scope)
+    scope = _run("docs/spiking.md")
     x, y = scope["x"], scope["y"]
     for name, least in (("model", 0.9), ("relu", 0.85), ("spiking", 0.8)):
         decided = scope[name].predict(x, verbose=0).argmax(-1)

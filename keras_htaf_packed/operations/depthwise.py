@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 
 from keras_htaf_packed import threads
-from keras_htaf_packed.bits import from_bytes, from_units, to_units, units_of
+from keras_htaf_packed.bits import from_units, to_units, units_of
 from keras_htaf_packed.graph import CODINGS, Operation, Spec
 from keras_htaf_packed.operations import window as w
-from keras_htaf_packed.operations.product import count_of, pad_bit, values
+from keras_htaf_packed.operations.product import codes_of, count_of, pad_bit, values
 
 _TAP = 8e-9
 """Seconds for a place of a window in 16 channels, roughly."""
@@ -38,7 +38,7 @@ class Depthwise:
     @staticmethod
     def define(operation: Operation, specs, x):
         (spec,) = specs
-        window, codes = w.window_of(operation, spec), _codes(operation, spec)
+        window, codes = w.window_of(operation, spec), codes_of(operation, spec)
         height, width, channels = w.image_of(spec)
         numbers = values(from_units(x, spec.runs), spec.coding)
         numbers = numbers.reshape(-1, height, width, channels)
@@ -54,7 +54,7 @@ class Depthwise:
 
         window = w.window_of(operation, spec)
         height, width, channels = w.image_of(spec)
-        codes, pad_value = _codes(operation, spec), operation.attributes["pad_value"]
+        codes, pad_value = codes_of(operation, spec), operation.attributes["pad_value"]
         multiplier = codes.shape[2]
         ones, kinds = (codes > 0).reshape(len(codes), -1), w.border_kinds(operation, spec)
         ones, weights = ones.astype(np.int64), operation.attributes["weights"]
@@ -75,11 +75,3 @@ class Depthwise:
             return out.reshape(-1, *shape)
 
         return sums
-
-
-def _codes(operation: Operation, spec: Spec) -> np.ndarray:
-    """The values of the kernel, int32, (places, channels, multiplier)."""
-    kh, kw = operation.attributes["kernel_size"]
-    bits = from_bytes(operation.arrays["kernel"], kh * kw * spec.channels)
-    bits = bits.reshape(-1, kh * kw, spec.channels).transpose(1, 2, 0)
-    return values(bits, operation.attributes["weights"])

@@ -111,7 +111,7 @@ class Product:
     @staticmethod
     def define(operation: Operation, specs, x):
         (spec,) = specs
-        window, codes = w.window_of(operation, spec), _codes(operation, spec)
+        window, codes = w.window_of(operation, spec), codes_of(operation, spec)
         height, width, channels = w.image_of(spec)
         numbers = values(from_units(x, spec.runs), spec.coding)
         numbers = numbers.reshape(-1, height, width, channels)
@@ -178,8 +178,8 @@ class Product:
         return bits
 
 
-def _codes(operation: Operation, spec: Spec) -> np.ndarray:
-    """The values of the kernel, int32, (places, channels, filters)."""
+def codes_of(operation: Operation, spec: Spec) -> np.ndarray:
+    """The values of a kernel of bits, int32, (places, channels, filters, or those of a channel)."""
     kh, kw = operation.attributes["kernel_size"]
     bits = from_bytes(operation.arrays["kernel"], kh * kw * spec.channels)
     bits = bits.reshape(-1, kh * kw, spec.channels).transpose(1, 2, 0)
