@@ -40,7 +40,7 @@ bench: .venv/test-installed
 	touch $@
 
 .venv/test-installed: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e ".[tensorflow,jax,torch,data,cli,events,interpret,nir,packed,dev]"
+	$(PIP) -e ".[tensorflow,jax,torch,data,cli,events,interpret,nir,packed,onnx,openvino,litert,serve,grain,ray,docs,dev]"
 	touch $@ .venv/demo-installed
 
 clean:
