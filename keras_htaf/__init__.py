@@ -3,7 +3,13 @@
 A step maps a pre-activation to a bit or a sign; its slope is what the gradient sees. HTAF is the
 heavy-tailed slope this package exists for. See `keras_htaf.ops.htaf`, the layers in
 `keras_htaf.layers`, the builders in `keras_htaf.models`, and `harden` for the exact network.
+
+Rooms that register classes with Keras are loaded with the package, so that
+`keras.saving.load_model` knows them; the others when they are first asked for.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 try:
     import keras  # noqa: F401
@@ -18,35 +24,55 @@ except ModuleNotFoundError as error:
     ) from None
 
 from keras_htaf import (
-    callbacks,
     constraints,
-    datasets,
     distillation,
-    exchange,
-    export,
     hardening,
     initializers,
-    interpret,
     layers,
     losses,
     metrics,
-    models,
     neurons,
     ops,
     optimizers,
-    packed,
-    pictures,
     quantizers,
     regularizers,
     surrogates,
 )
-from keras_htaf.calibration import calibrate
-from keras_htaf.costs import summary
-from keras_htaf.diagnosis import diagnose
 from keras_htaf.hardening import harden, soften
 from keras_htaf.saving import load_model
 
+if TYPE_CHECKING:
+    from keras_htaf import (
+        callbacks,
+        datasets,
+        exchange,
+        export,
+        interpret,
+        models,
+        packed,
+        pictures,
+    )
+    from keras_htaf.calibration import calibrate
+    from keras_htaf.costs import summary
+    from keras_htaf.diagnosis import diagnose
+
 __version__ = "0.1.0"
+
+_FUNCTIONS = {"calibrate": "calibration", "diagnose": "diagnosis", "summary": "costs"}
+"""Public functions, and the rooms that they are in."""
+
+_ROOMS = {
+    "callbacks",
+    "datasets",
+    "exchange",
+    "export",
+    "interpret",
+    "models",
+    "packed",
+    "pictures",
+    *_FUNCTIONS.values(),
+}
+"""What is loaded when it is first asked for."""
 
 __all__ = [
     "calibrate",
@@ -77,3 +103,15 @@ __all__ = [
     "summary",
     "surrogates",
 ]
+
+
+def __getattr__(name: str):
+    if name in _FUNCTIONS:
+        return getattr(import_module(f"keras_htaf.{_FUNCTIONS[name]}"), name)
+    if name in _ROOMS:
+        return import_module(f"keras_htaf.{name}")
+    raise AttributeError(f"module 'keras_htaf' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})

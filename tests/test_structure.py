@@ -1,7 +1,9 @@
 """The order of the house: who may import whom, and what `import keras_htaf` loads."""
 
 import ast
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ import keras_htaf
 ROOT = Path(keras_htaf.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 PACKED = sorted((ROOT.parent / "keras_htaf_packed").rglob("*.py"))
+COMMAND = sorted((ROOT.parent / "keras_htaf_cli").rglob("*.py"))
 
 ORDER = [
     {"files", "samples"},
@@ -91,6 +94,7 @@ def test_nothing_imports_up(path):
             target = parts[1]
             public = own == "cli" and not any(target in rooms for rooms in ORDER)
             assert public or target == own or level(target) < level(own), f"imports {name}"
+        assert parts[0] != "keras_htaf_cli" or own == "cli", f"imports {name}"
 
 
 @every_file
@@ -112,6 +116,13 @@ def test_packed_networks_know_no_keras(path):
     assert len(path.read_text("utf-8").splitlines()) <= 400
 
 
+@pytest.mark.parametrize("path", COMMAND, ids=lambda p: p.name)
+def test_options_know_no_keras(path):
+    top = {name.split(".")[0] for name in at_module_level(path)}
+    assert not top & {"keras", "keras_htaf", "numpy", *FRAMEWORKS}
+    assert len(path.read_text("utf-8").splitlines()) <= 400
+
+
 @every_file
 def test_nobody_imports_private_keras(path):
     assert not [name for name in everywhere(path) if name.startswith("keras.src")]
@@ -126,19 +137,67 @@ def test_every_room_has_its_place():
     assert {room(path) for path in FILES} - {"__init__"} == set().union(*ORDER)
 
 
-def test_import_loads_no_more_than_it_needs():
-    script = """
+def fresh(script: str):
+    """What a process of its own prints last, as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def imported_by_package():
+    return fresh("""
 import json, sys
 import keras  # which loads frameworks of its own accord
 before = set(sys.modules)
 import keras_htaf
-print(json.dumps([sorted(before), sorted(sys.modules)]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
-    )
-    before, after = json.loads(done.stdout.splitlines()[-1])
+names = set(keras.saving.get_custom_objects())
+print(json.dumps([sorted(before), sorted(sys.modules), sorted(names)]))
+""")
+
+
+def test_import_loads_no_more_than_it_needs(imported_by_package):
+    before, after, _ = imported_by_package
     fresh = {name.split(".")[0] for name in set(after) - set(before)}
     assert not fresh & (FRAMEWORKS - {keras.config.backend()} | LAZY)
     assert "sklearn.datasets" not in after
-    assert "keras_htaf.cli" not in after
+    rooms = {name.split(".")[1] for name in after if name.startswith("keras_htaf.")}
+    assert not rooms & {*keras_htaf._ROOMS, "cli"}
+
+
+def test_import_registers_all_classes(imported_by_package):
+    """So that `keras.saving.load_model` needs no more than `import keras_htaf`."""
+    *_, names = imported_by_package
+    for module in pkgutil.walk_packages(keras_htaf.__path__, "keras_htaf."):
+        if not module.name.startswith(("keras_htaf.backend.", "keras_htaf.cli.contender")):
+            importlib.import_module(module.name)
+    ours = {
+        name
+        for name, thing in keras.saving.get_custom_objects().items()
+        if thing.__module__.startswith("keras_htaf.")
+    }
+    assert len(ours) > 60
+    assert ours <= set(names)
+
+
+def test_rooms_are_attributes():
+    assert {"costs", "models", "summary"} <= set(dir(keras_htaf))
+    assert all(hasattr(keras_htaf, name) for name in dir(keras_htaf))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = keras_htaf.nothing
+
+
+def test_help_loads_no_keras():
+    modules = fresh("""
+import json, sys
+from keras_htaf_cli import main
+sys.argv = ["keras-htaf", "--help"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+print(json.dumps(sorted(sys.modules)))
+""")
+    assert "typer" in modules
+    assert not {name.split(".")[0] for name in modules} & {"keras", "keras_htaf", "numpy"}

@@ -13,8 +13,8 @@ from rich.table import Table
 from keras_htaf import datasets, harden, load_model, soften
 from keras_htaf.callbacks.gap import decide, measure_gap
 from keras_htaf.cli import runfile
-from keras_htaf.cli.settings import Settings
 from keras_htaf.hardening import step_layers
+from keras_htaf_cli.settings import Settings
 
 
 def evaluate_file(

@@ -16,8 +16,8 @@ from keras_htaf import callbacks, datasets, harden, models, regularizers, soften
 from keras_htaf.callbacks.gap import decide, measure_gap
 from keras_htaf.cli import baselines, figures, runfile
 from keras_htaf.cli.progress import Progress
-from keras_htaf.cli.settings import Settings
 from keras_htaf.files import check_writable, replacing, write_json
+from keras_htaf_cli.settings import Settings
 
 _OUTPUTS = ("model.keras", "dense.keras", "metrics.json", "predictions.npz")
 _PICTURES = ("curves.png", "concepts.png")

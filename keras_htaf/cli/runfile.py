@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from keras_htaf.cli.settings import Settings
 from keras_htaf.datasets import Preprocessing
 from keras_htaf.files import write_json
+from keras_htaf_cli.settings import Settings
 
 NAME = "run.json"
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import keras_htaf
 from keras_htaf.cli import bench
-from keras_htaf.cli.app import app
+from keras_htaf_cli.app import app
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*hardly moves latent")
 

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import keras_htaf
-from keras_htaf.cli.app import app
+from keras_htaf_cli.app import app
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--width", "4", "--concepts", "8", "--batch-size", "256"]
@@ -85,7 +85,7 @@ def test_export_is_identical_in_plain_tensorflow(finished, tmp_path):
 
 def test_interrupted_and_resumed_is_as_uninterrupted(tmp_path):
     arguments = ["train", "icbm", *SMALL, "--epochs", "3"]
-    entry = [sys.executable, "-c", "from keras_htaf.cli import main; main()"]
+    entry = [sys.executable, "-c", "from keras_htaf_cli import main; main()"]
     process = subprocess.Popen(
         [*entry, *arguments, "--out", str(tmp_path / "interrupted")],
         stdout=subprocess.DEVNULL,

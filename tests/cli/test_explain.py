@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_htaf.cli import runfile
-from keras_htaf.cli.app import app
-from keras_htaf.cli.settings import Settings
 from keras_htaf.datasets import Preprocessing
 from keras_htaf.interpret import collect
 from keras_htaf.interpret.names import write_names
 from keras_htaf.models import icbm, small_cnn
+from keras_htaf_cli.app import app
+from keras_htaf_cli.settings import Settings
 
 
 def command(*arguments, code=0):

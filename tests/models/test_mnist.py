@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from keras_htaf.cli.experiment import run
-from keras_htaf.cli.settings import Settings
+from keras_htaf_cli.settings import Settings
 
 DATA = os.environ.get(
     "KERAS_HTAF_DATA_DIR", str(Path(__file__).parents[3] / "shared" / "tensorflow_datasets")

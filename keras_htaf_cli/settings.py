@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-
-from keras_htaf.surrogates.base import positive
 
 
 @dataclass(frozen=True)
@@ -33,4 +32,7 @@ class Settings:
 
     def __post_init__(self):
         for name in ("alpha_start", "alpha_end", "beta", "learning_rate"):
-            positive(name, getattr(self, name))
+            value = getattr(self, name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (is_number and 0 < value < math.inf):
+                raise ValueError(f"Received {name}={value!r}. Expected a positive finite number.")

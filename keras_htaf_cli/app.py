@@ -1,4 +1,4 @@
-"""Commands and their options; the work is done in the modules beside this one."""
+"""Commands and their options; the work is done in `keras_htaf.cli`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from keras_htaf.cli.settings import Settings
+from keras_htaf_cli.settings import Settings
 
 app = typer.Typer(
     help="Binary-activation networks for Keras 3. The backend is chosen by KERAS_BACKEND "
