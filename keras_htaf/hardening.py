@@ -11,7 +11,18 @@ import keras
 
 from keras_htaf.layers import BinaryLayer
 from keras_htaf.ops import steps
-from keras_htaf.quantizers import FORWARDS, Quantizer, Step
+from keras_htaf.quantizers import Quantizer, Step
+from keras_htaf.quantizers.step import FORWARDS
+
+__all__ = [
+    "harden",
+    "has_steps",
+    "observe_steps",
+    "soften",
+    "step_layers",
+    "unit_steps",
+    "with_forward",
+]
 
 
 def harden(model: keras.Model) -> keras.Model:
@@ -48,17 +59,59 @@ def soften(model: keras.Model) -> keras.Model:
     """A new model with the same weights whose every step is smooth; the inverse of `harden`.
 
     Arguments, result and errors as for `harden`, but there must be a step layer.
+
+    Args:
+        model: As for `harden`.
+
+    Returns:
+        A new model whose step layers have `forward="smooth"`, compiled as `harden` says.
+
+    Raises:
+        ValueError: As for `harden`, and where there is no step layer.
+
+    Example:
+
+    >>> exact = keras.Sequential([keras.Input((2,)), keras_htaf.layers.Heaviside()])
+    >>> [float(bit) for bit in soften(exact)(np.zeros((1, 2)))[0]]
+    [0.5, 0.5]
     """
     return _compiled_like(model, with_forward(model, "smooth"))
 
 
 def step_layers(model: keras.Model) -> list[Step]:
-    """All step layers of a model, nested ones included, in the order in which Keras lists them."""
+    """All step layers of a model, nested ones included, in the order in which Keras lists them.
+
+    Args:
+        model: Any model; one that is not built may not have made its steps yet.
+
+    Returns:
+        A list of layers, kernels' quantizers included.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.layers.Dense(4, activation=keras_htaf.layers.HTAF())])
+    >>> step_layers(model)
+    [<HTAF name=htaf..., built=False>]
+    """
     return [layer for layer in model._flatten_layers() if isinstance(layer, Step)]
 
 
 def unit_steps(model: keras.Model) -> list[Step]:
-    """The step layers that make units of the model's data: all but those that quantize kernels."""
+    """The step layers that make units of the model's data: all but those that quantize kernels.
+
+    Args:
+        model: As for `step_layers`.
+
+    Returns:
+        A list of layers.
+
+    Example:
+
+    >>> binary = keras_htaf.layers.BinaryDense(4, input_quantizer="sign", kernel_quantizer="sign")
+    >>> model = keras.Sequential([keras.Input((2,)), binary])
+    >>> len(step_layers(model)), len(unit_steps(model))
+    (2, 1)
+    """
     return units_among(step_layers(model), model)
 
 
@@ -73,11 +126,22 @@ def units_among(quantizers: list[Quantizer], model: keras.Model) -> list[Quantiz
 def observe_steps(model: keras.Model) -> Iterator[dict[str, list]]:
     """Record what each step of `unit_steps` gives while the model is called eagerly.
 
+    Args:
+        model: A built model.
+
     Yields:
         A dict from the path of a step layer (its name while it is unbuilt; with "#2" and so on
         after it where several have one path), in the order of `unit_steps`, to the list of its
         outputs, one for each call. (Within a compiled loop, such as the cell of a keras.layers.RNN
         on JAX, there is one call for all turns, whose output has no values.)
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((2,)), keras_htaf.layers.Heaviside(name="bits")])
+    >>> with observe_steps(model) as seen:
+    ...     y = model(np.array([[-1.0, 1.0]]))
+    >>> [keras.ops.convert_to_numpy(outputs[0]).tolist() for outputs in seen.values()]
+    [[[0.0, 1.0]]]
     """
     steps = unit_steps(model)
     seen: dict[str, list] = {key: [] for key in distinct(step.path or step.name for step in steps)}
@@ -98,12 +162,41 @@ def distinct(names: Iterable[str]) -> list[str]:
 
 
 def has_steps(model: keras.Model) -> bool:
-    """Whether a model computes any step of this package, as a layer or as a function."""
+    """Whether a model computes any step of this package, as a layer or as a function.
+
+    Args:
+        model: A built model.
+
+    Returns:
+        A bool.
+
+    Example:
+
+    >>> has_steps(keras.Sequential([keras.Input((2,)), keras.layers.ReLU()]))
+    False
+    """
     return bool(step_layers(model) or any(_functions(model, mode) for mode in FORWARDS))
 
 
 def with_forward(model: keras.Model, forward: str) -> keras.Model:
-    """What `harden` and `soften` do, without compiling the new model."""
+    """What `harden` and `soften` do, without compiling the new model.
+
+    Args:
+        model: As for `harden`.
+        forward: `"hard"` or `"smooth"`.
+
+    Returns:
+        A new model.
+
+    Raises:
+        ValueError: As for `harden` and `soften`.
+
+    Example:
+
+    >>> smooth = keras.Sequential([keras.Input((2,)), keras_htaf.layers.HTAF()])
+    >>> with_forward(smooth, "hard").layers[0].get_config()["forward"]
+    'hard'
+    """
     if not isinstance(model, keras.Model):
         raise ValueError(f"Received {type(model).__name__}. Expected a keras.Model.")
     if not model.built:

@@ -34,6 +34,8 @@ class BitDiversity(keras.regularizers.Regularizer):
 
     >>> float(BitDiversity(usage=1.0, decorrelation=0.0)(np.ones((8, 4), "float32")))
     1.0
+
+    Reference: Cogswell et al. (2016), arXiv:1511.06068, for the second term, with covariances.
     """
 
     def __init__(self, usage: float = 0.1, decorrelation: float = 0.1):
@@ -89,6 +91,8 @@ class SpikeRate(keras.regularizers.Regularizer):
 
     >>> float(SpikeRate(high=0.5)(np.ones((2, 10, 4), "float32")))
     0.25
+
+    Reference: Zenke and Vogels (2021), doi:10.1162/neco_a_01367.
     """
 
     def __init__(self, low: float = 0.0, high: float = 0.2, below: float = 1.0, above: float = 1.0):

@@ -26,6 +26,13 @@ class PackedModel:
     Raises:
         ValueError: If the graph does not fit together.
         ImportError: If Numba or threadpoolctl is not installed.
+
+    Example:
+
+    >>> model = keras_htaf.models.binary_mlp((4,), 2, width=8, depth=2)
+    >>> packed = keras_htaf.packed.pack(keras_htaf.harden(model))
+    >>> packed.input_shape, packed.output_shape
+    ((None, 4), (None, 2))
     """
 
     def __init__(self, graph: Graph):
@@ -45,14 +52,17 @@ class PackedModel:
 
     @property
     def name(self) -> str:
+        """The name of the model that was packed."""
         return self.graph.name
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
+        """Of a batch, whose size is None."""
         return (None, *self.specs[self.graph.operations[0].name].shape)
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
+        """Of a batch, whose size is None."""
         return (None, *self.specs[self.graph.output].shape)
 
     def predict(self, x, batch_size: int = 32) -> np.ndarray:
@@ -169,10 +179,23 @@ def load(path: str | os.PathLike) -> PackedModel:
     The file holds arrays and a description, no code. Its checksum is compared, and each operation
     is checked, before anything is computed. Nothing here uses Keras.
 
+    Args:
+        path: A `.khtaf` file.
+
+    Returns:
+        A `PackedModel`.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, something else, or of a newer version.
         ImportError: If Numba, threadpoolctl or safetensors is not installed.
+
+    Example:
+
+    >>> model = keras_htaf.models.binary_mlp((4,), 2, width=8, depth=2)
+    >>> keras_htaf.packed.pack(keras_htaf.harden(model)).save(tmp / "model.khtaf")
+    >>> load(tmp / "model.khtaf").output_shape
+    (None, 2)
     """
     _require("safetensors")
     graph = container.read(path)

@@ -35,6 +35,9 @@ _number: int | None = None
 def get_num_threads() -> int:
     """How many threads packed networks use: all cores of the process if never set.
 
+    Returns:
+        A positive integer.
+
     Example:
 
     >>> get_num_threads() >= 1

@@ -1,11 +1,8 @@
-"""What README and docstrings show must run."""
+"""What README, guides and examples show must run."""
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import os
-import pkgutil
 import re
 import runpy
 import sys
@@ -18,11 +15,6 @@ import pytest
 import keras_htaf
 
 ROOT = Path(__file__).parents[1]
-MODULES = [
-    module.name
-    for module in pkgutil.walk_packages(keras_htaf.__path__, "keras_htaf.")
-    if not module.name.startswith(("keras_htaf.backend", "keras_htaf.cli"))
-]
 
 
 def test_readme_examples(tmp_path, monkeypatch):
@@ -153,16 +145,6 @@ def test_example_of_a_regression(tmp_path, capsys, monkeypatch):
     }
     assert max(percent_of_y.values()) < 60, table
     assert figure.stat().st_size > 10_000
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_docstring_examples(name, tmp_path):
-    module = importlib.import_module(name)
-    names = {"keras": keras, "np": np, "keras_htaf": keras_htaf, "tmp": tmp_path}
-    result = doctest.testmod(
-        module, extraglobs=names, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    )
-    assert result.failed == 0
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,15 @@ _WORD = FLOAT // 8
 
 @dataclass(frozen=True)
 class Work:
-    """Arithmetic and memory traffic for one sample, on average."""
+    """Arithmetic and memory traffic for one sample, on average.
+
+    Example:
+
+    >>> layers = [keras.Input((5, 1)), keras_htaf.layers.IF(threshold=2.5), keras.layers.Dense(8)]
+    >>> energy = keras_htaf.summary(keras.Sequential(layers), np.ones((1, 5, 1))).energy
+    >>> energy.layers[-1].spiking.acs  # one spike meets 8 weights
+    8.0
+    """
 
     macs: float
     """Multiply-accumulates."""
@@ -33,7 +41,15 @@ class Work:
 
 @dataclass(frozen=True)
 class LayerEnergy:
-    """One layer that computes, or fires."""
+    """One layer that computes, or fires.
+
+    Example:
+
+    >>> layers = [keras.Input((5, 1)), keras_htaf.layers.IF(threshold=2.5), keras.layers.Dense(8)]
+    >>> energy = keras_htaf.summary(keras.Sequential(layers), np.ones((1, 5, 1))).energy
+    >>> energy.layers[-1].density, energy.layers[-1].by_events
+    (0.2, True)
+    """
 
     name: str
     kind: str
@@ -59,7 +75,15 @@ class LayerEnergy:
 
 @dataclass(frozen=True)
 class EnergySummary:
-    """What `keras_htaf.summary` measured on data."""
+    """What `keras_htaf.summary` measured on data.
+
+    Example:
+
+    >>> layers = [keras.Input((5, 1)), keras_htaf.layers.IF(threshold=2.5), keras.layers.Dense(8)]
+    >>> energy = keras_htaf.summary(keras.Sequential(layers), np.ones((1, 5, 1))).energy
+    >>> energy.samples, energy.steps, energy.activation_bits
+    (1, 5, 3)
+    """
 
     samples: int
     steps: int

@@ -36,7 +36,15 @@ def _json(counts: dict[int, int] | None) -> dict[str, int] | None:
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One layer; a shared one has one row, with the multiply-accumulates of all its calls."""
+    """One layer; a shared one has one row, with the multiply-accumulates of all its calls.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="head")])
+    >>> row = keras_htaf.summary(model).layers[0]
+    >>> row.name, row.macs, row.memory["float32"]
+    ('head', {32: 8}, 40.0)
+    """
 
     name: str
     """Its name, after those of the models that it is nested in."""
@@ -79,7 +87,14 @@ class LayerSummary:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What `keras_htaf.summary` counted; `print` it."""
+    """What `keras_htaf.summary` counted; `print` it.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="head")])
+    >>> keras_htaf.summary(model).weights
+    {32: 10}
+    """
 
     name: str
     layers: list[LayerSummary]

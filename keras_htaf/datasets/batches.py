@@ -26,8 +26,17 @@ class Batches(keras.utils.PyDataset):
     Leave `fit`'s `steps_per_epoch` unset. `epoch` may be set between epochs, for instance in a
     callback's `on_epoch_begin`.
 
+    Args: the split, and those of `Split.batches`.
+
     Attributes:
         epoch: The epoch that the batches now belong to.
+
+    Example:
+
+    >>> batches = keras_htaf.datasets.load("digits").train.batches(64, shuffle=True)
+    >>> x, y = batches[0]
+    >>> len(batches), x.shape, y.shape
+    (21, (64, 8, 8, 1), (64,))
     """
 
     def __init__(

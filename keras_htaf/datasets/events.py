@@ -161,6 +161,14 @@ def load_events(
         ConnectionError: If it is not in `data_dir` and there is no network.
         ImportError: If the extra `keras-htaf[events]` is missing.
 
+    Example:
+
+    >>> data = load_events("shd", num_frames=100, pool=5)  # doctest: +SKIP
+    >>> load_events("shd", num_frames=0)
+    Traceback (most recent call last):
+    ...
+    ValueError: ...
+
     Reference: Orchard et al. (2015), doi:10.3389/fnins.2015.00437; Amir et al. (2017), CVPR;
     Cramer et al. (2020), arXiv:1910.07407; Lenz et al., Tonic, doi:10.5281/zenodo.5079802.
     """

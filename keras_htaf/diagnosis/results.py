@@ -12,7 +12,18 @@ from keras_htaf.diagnosis.table import text
 
 @dataclass(frozen=True)
 class StepDiagnosis:
-    """What one step layer receives, passes back and gives; shares and means are from 0 to 1."""
+    """What one step layer receives, passes back and gives; shares and means are from 0 to 1.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras_htaf.layers.HTAF(), keras.layers.Dense(4)]
+    ... )
+    >>> x = np.eye(4).repeat(10, axis=0) - 0.5
+    >>> row = keras_htaf.diagnose(model, x, x.argmax(axis=1)).layers[0]
+    >>> row.surrogate, row.rms, row.dead
+    ('HTAF', 0.5, 0.0)
+    """
 
     name: str
     """The layer's path within the model."""
@@ -48,7 +59,18 @@ class StepDiagnosis:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What `keras_htaf.diagnosis.diagnose` found; `print` it, or `plot` it."""
+    """What `keras_htaf.diagnosis.diagnose` found; `print` it, or `plot` it.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras_htaf.layers.HTAF(), keras.layers.Dense(4)]
+    ... )
+    >>> x = np.eye(4).repeat(10, axis=0) - 0.5
+    >>> diagnosis = keras_htaf.diagnose(model, x, x.argmax(axis=1))
+    >>> diagnosis.samples, sorted(diagnosis.scores)
+    (40, ['disagreement', 'gap', 'hard_accuracy', 'smooth_accuracy'])
+    """
 
     model: str
     """The model's name."""

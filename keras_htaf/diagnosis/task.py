@@ -11,7 +11,7 @@ from keras import losses
 
 from keras_htaf.callbacks.gap import measure_gap
 from keras_htaf.hardening import with_forward
-from keras_htaf.quantizers import FORWARDS
+from keras_htaf.quantizers.step import FORWARDS
 from keras_htaf.samples import class_labels
 
 

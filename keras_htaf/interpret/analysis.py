@@ -61,18 +61,15 @@ def analyze(
         concept_names: Names, or the path of a JSON file of names that a report saved. Default:
             those that `edit_concepts` saved with the model, else "bit 0", "bit 1", ...
         attributes: What is known to be on the images, (n, a) of 0 and 1, to compare the bits with.
-        attribute_names: Default "attribute 0", ...
-        class_names: Default "0", "1", ...
-        concepts: Name of the step layer. Default "concepts".
-        head: Name of the head. Default "head".
+        attribute_names, class_names: Default "attribute 0", ... and "0", "1", ...
+        concepts, head: Names of the step layer and the head. Default `"concepts"`, `"head"`.
         batch_size: Default 256.
 
     Returns:
         A `ConceptAnalysis`.
 
     Raises:
-        ValueError: If the model has no concept layer or linear head, or arrays or names do not fit
-            together.
+        ValueError: If the model has no concept layer or linear head, or what is given does not fit.
 
     Example:
 
@@ -104,19 +101,23 @@ def analyze(
 class ConceptAnalysis:
     """The bits of a data set, and what can be said of them; `analyze` makes it.
 
-    `ConceptAnalysis(codes)`, with codes from anywhere, does all that needs no model.
+    With codes from anywhere, `ConceptAnalysis(codes)` does all that needs no model.
+
+    Args: as `analyze`, but for `codes`, with labels, and `run`, from images to codes.
+
+    Example:
+
+    >>> codes = Codes([[1, 0], [0, 1]], weights=np.eye(2), bias=[0, 0], labels=[0, 1])
+    >>> ConceptAnalysis(codes).flip_radii  # a tie goes to the first class
+    array([2., 1.])
     """
 
     codes: Codes
     model: keras.Model | None = None
-    """As it was given."""
     x: np.ndarray | None = None
-    """The images as they were given."""
     attributes: np.ndarray | None = None
-    """Known attributes, (n, a) bool."""
     attribute_names: Sequence[str] | None = None
     run: Callable[..., Codes] | None = field(default=None, repr=False)
-    """From images (and labels) to codes of the same model."""
 
     def __post_init__(self):
         self.codes.needed("labels")

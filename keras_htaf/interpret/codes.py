@@ -21,6 +21,16 @@ class Codes:
     their order. Logits, margins and decisions are therefore one function, to the last digit, in
     all that is computed from these codes. A tie goes to the lowest class.
 
+    Args:
+        bits: 0 or 1, `(n, m)`.
+        weights: Of the head, `(m, K)`.
+        bias: Of the head, `(K,)`.
+        labels: Integers `(n,)`, or one-hot. Default `None`, unknown.
+        z: Concept logits, `(n, m)`. Default `None`.
+        smooth: Smooth bits, `(n, m)`. Default `None`.
+        class_names: Default "0", "1", ...
+        concept_names: Default "bit 0", "bit 1", ...
+
     Raises:
         ValueError: If shapes do not fit together, or a number is not finite or not a bit.
 
@@ -77,10 +87,12 @@ class Codes:
 
     @property
     def num_bits(self) -> int:
+        """The m."""
         return self.bits.shape[1]
 
     @property
     def num_classes(self) -> int:
+        """The K."""
         return len(self.bias)
 
     @cached_property

@@ -166,6 +166,13 @@ def random_bits(
 
     Returns:
         bool `(n, num_bits)` and `(n', num_bits)`; the thresholds are the medians of the first.
+
+    Example:
+
+    >>> rng = np.random.default_rng(0)
+    >>> fitted, held_out = random_bits(rng.random((10, 6)), rng.random((4, 6)), num_bits=3)
+    >>> fitted.mean(axis=0).tolist(), held_out.shape
+    ([0.5, 0.5, 0.5], (4, 3))
     """
     flat = [np.asarray(f, np.float32).reshape(len(f), -1) for f in (features, others)]
     if flat[0].shape[1] != flat[1].shape[1]:

@@ -84,6 +84,8 @@ class SpikeCountCrossentropy(_Crossentropy):
     >>> spikes = np.array([[[0.0, 1.0], [0.0, 1.0]]])
     >>> round(float(SpikeCountCrossentropy()(np.array([1]), spikes)), 4)
     0.1269
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
     def _losses(self, targets, outputs):
@@ -106,6 +108,8 @@ class SpikeRateCrossentropy(_Crossentropy):
     >>> spikes = np.array([[[0.0, 1.0], [0.0, 1.0]]])
     >>> round(float(SpikeRateCrossentropy()(np.array([1]), spikes)), 4)
     0.3133
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
     def _losses(self, targets, outputs):
@@ -173,6 +177,8 @@ class MaxMembraneCrossentropy(_Crossentropy):
     >>> potentials = np.array([[[0.0, 2.0], [1.0, -1.0]]])
     >>> round(float(MaxMembraneCrossentropy()(np.array([1]), potentials)), 4)
     0.3133
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
     def _losses(self, targets, outputs):
@@ -204,6 +210,8 @@ class LatencyCrossentropy(_Crossentropy):
     >>> spikes = np.array([[[0.0, 1.0], [1.0, 0.0]]])
     >>> round(float(LatencyCrossentropy()(np.array([1]), spikes)), 4)
     0.3133
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
     def __init__(self, temperature: float = 1.0, **kwargs):

@@ -35,6 +35,8 @@ class SpikeCountAccuracy(keras.metrics.Mean):
     >>> metric.update_state([1, 1], np.array([[[0, 1], [0, 1]], [[1, 0], [0, 1]]]))
     >>> float(metric.result())
     0.5
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
     def __init__(self, name: str = "spike_count_accuracy", dtype=None):

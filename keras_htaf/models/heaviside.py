@@ -13,7 +13,7 @@ from keras import layers
 from keras_htaf import surrogates
 from keras_htaf.layers import Heaviside, Sign
 from keras_htaf.models.checks import check_choice, check_images, check_shape, check_sizes
-from keras_htaf.quantizers import check_forward
+from keras_htaf.quantizers.step import check_forward
 
 
 def deep_heaviside_network(

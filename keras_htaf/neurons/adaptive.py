@@ -17,15 +17,27 @@ class ALIF(Resetting):
     a, between 0 and 1, is how much it fired of late. A reset subtracts b.
 
     Args: of `Resetting`.
+
+    Example:
+
+    >>> from keras_htaf.ops import heaviside
+    >>> constants = {"decay": 0.5, "threshold": 1.0, "adaptation": 1.0, "adaptation_decay": 0.5}
+    >>> spike, (left, fired) = ALIF().step(1.25, (0.0, 0.0), constants, heaviside)
+    >>> float(spike), float(left), float(fired)
+    (1.0, 0.25, 0.5)
+
+    Reference: Bellec et al. (2018), arXiv:1803.09574.
     """
 
     constants = ("decay", "threshold", "adaptation", "adaptation_decay")
     states = ("potential", "adaptation")
 
     def initial(self) -> tuple[float, ...]:
+        """The state before the first step."""
         return (self.rest, 0.0)
 
     def step(self, x, state, constants, spike):
+        """The output and the state of one step in time, see above."""
         v, a = state
         decay, rho = constants["decay"], constants["adaptation_decay"]
         v = decay * v + self.charge(x, decay)

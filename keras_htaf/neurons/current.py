@@ -17,6 +17,16 @@ class CubaLIF(LIF):
     that the current has been added to, after(leak(v) + i, r).
 
     Args: as `LIF`; `scale_input` multiplies the current.
+
+    Example:
+
+    >>> from keras_htaf.ops import heaviside
+    >>> constants = {"synaptic_decay": 0.5, "decay": 0.5, "threshold": 1.0}
+    >>> spike, (current, left) = CubaLIF().step(0.5, (1.0, 0.0), constants, heaviside)
+    >>> float(spike), float(current), float(left)
+    (0.0, 1.0, 1.0)
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
     constants = ("synaptic_decay", "decay", "threshold")

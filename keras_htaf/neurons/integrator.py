@@ -13,6 +13,13 @@ class LI:
 
     Args:
         scale_input: Whether the input is multiplied by 1 - decay. Default False.
+
+    Example:
+
+    >>> LI().step(1.0, (0.5,), {"decay": 0.5})
+    (1.25, (1.25,))
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
     scale_input: bool = False
@@ -21,6 +28,7 @@ class LI:
     states = ("potential",)
 
     def initial(self) -> tuple[float, ...]:
+        """The state before the first step."""
         return (0.0,)
 
     def charge(self, x, decay):
@@ -28,6 +36,7 @@ class LI:
         return x * (1.0 - decay) if self.scale_input else x
 
     def step(self, x, state, constants, spike=None):
+        """The output and the state of one step in time, see above."""
         decay = constants["decay"]
         v = decay * state[0] + self.charge(x, decay)
         return v, (v,)

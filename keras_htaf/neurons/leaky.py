@@ -23,12 +23,22 @@ class LIF(Resetting):
     With `fires_before_update` it is so too, but r is the output: it comes one step later.
 
     Args:
-        reset_next_step: Default False.
-        fires_before_update: Default False.
-        **options: Of `Resetting`.
+        reset_next_step: See above. Default False.
+        fires_before_update: See above. Default False.
+        reset, reset_value, rest, detach_reset, scale_input: As of `Resetting`.
 
     Raises:
         ValueError: If an option is unknown, or options contradict each other.
+
+    Example:
+
+    >>> from keras_htaf.ops import heaviside
+    >>> constants = {"decay": 0.5, "threshold": 1.0}
+    >>> spike, (left,) = LIF().step(1.0, (0.5,), constants, heaviside)
+    >>> float(spike), float(left)
+    (1.0, 0.25)
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
     reset_next_step: bool = False
@@ -51,9 +61,11 @@ class LIF(Resetting):
         return self.reset_next_step or self.fires_before_update
 
     def initial(self) -> tuple[float, ...]:
+        """The state before the first step."""
         return (self.rest,)
 
     def step(self, x, state, constants, spike):
+        """The output and the state of one step in time, see above."""
         (v,) = state
         decay, threshold = constants["decay"], constants["threshold"]
         x = self.charge(x, decay)

@@ -26,6 +26,14 @@ class Resetting:
 
     Raises:
         ValueError: If an option is unknown, or a number is not finite.
+
+    Example:
+
+    >>> v, s = keras.ops.convert_to_tensor(1.5), keras.ops.convert_to_tensor(1.0)
+    >>> float(Resetting(reset="value", reset_value=-1.0).after(v, s, threshold=1.0))
+    -1.0
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
     reset: str = "subtract"

@@ -128,6 +128,8 @@ def heaviside(x, surrogate="htaf"):
 
     >>> [float(v) for v in heaviside([-1.0, 0.0, 2.0])]
     [0.0, 0.0, 1.0]
+
+    Reference: Neftci, Mostafa and Zenke (2019), arXiv:1901.09948.
     """
     surrogate = surrogates.get(surrogate)
     if isinstance(x, keras.KerasTensor):
@@ -154,6 +156,8 @@ def sign(x, surrogate="htaf"):
 
     >>> [float(v) for v in sign([-1.0, 0.0, 2.0])]
     [-1.0, 1.0, 1.0]
+
+    Reference: Hubara et al. (2016), arXiv:1602.02830, with the straight-through slope.
     """
     surrogate = surrogates.get(surrogate)
     if isinstance(x, keras.KerasTensor):

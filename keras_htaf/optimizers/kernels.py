@@ -11,7 +11,23 @@ from keras_htaf.quantizers import Quantizer
 
 
 class BinaryKernel(NamedTuple):
-    """One kernel of one layer, of which the layer uses one bit."""
+    """One kernel of one layer, of which the layer uses one bit.
+
+    Attributes:
+        layer: The layer.
+        weight: The name of the weight in its layer.
+        variable: The latent kernel.
+        quantizer: What makes it binary.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras_htaf.layers.BinaryDense(3, kernel_quantizer="sign", name="a")]
+    ... )
+    >>> (kernel,) = keras_htaf.optimizers.binary_kernels(model)
+    >>> kernel.label, kernel.weight, tuple(kernel.variable.shape)
+    ('a', 'kernel', (4, 3))
+    """
 
     layer: BinaryLayer
     weight: str
@@ -34,6 +50,9 @@ def binary_kernels(model: keras.Model) -> list[BinaryKernel]:
 
     Args:
         model: A built model.
+
+    Returns:
+        A list of `BinaryKernel`.
 
     Raises:
         ValueError: If a binary layer is not built.

@@ -11,13 +11,7 @@ from keras_htaf.quantizers.binary import Heaviside, Sign
 from keras_htaf.quantizers.dorefa import DoReFa
 from keras_htaf.quantizers.scaled import MagnitudeAwareSign, ScaledSign, XNORSign
 from keras_htaf.quantizers.sloped import Sloped
-from keras_htaf.quantizers.step import (
-    FORWARDS,
-    Step,
-    channel_axes,
-    check_forward,
-    per_channel_shape,
-)
+from keras_htaf.quantizers.step import Step
 from keras_htaf.quantizers.ternary import Ternary
 
 _BY_NAME = {
@@ -84,7 +78,6 @@ def get(identifier, **arguments) -> Quantizer | None:
 
 
 __all__ = [
-    "FORWARDS",
     "DoReFa",
     "Heaviside",
     "MagnitudeAwareSign",
@@ -95,8 +88,5 @@ __all__ = [
     "Step",
     "Ternary",
     "XNORSign",
-    "channel_axes",
-    "check_forward",
     "get",
-    "per_channel_shape",
 ]

@@ -18,6 +18,9 @@ class Quantizer(keras.layers.Layer):
     One of your own has an attribute `precision` and the methods `call`, which gives the exact
     values with the gradient you want, and `decompose`. To be saved it is registered with Keras.
 
+    Args:
+        *args, **kwargs: Of `keras.layers.Layer`.
+
     Example:
 
     >>> @keras.saving.register_keras_serializable("mine")

@@ -28,6 +28,8 @@ class Heaviside(Step):
     >>> model = keras.Sequential([keras.layers.Dense(16), Heaviside("atan"), keras.layers.Dense(1)])
     >>> model.predict(np.ones((2, 3)), verbose=0).shape
     (2, 1)
+
+    Reference: Neftci, Mostafa and Zenke (2019), arXiv:1901.09948.
     """
 
     rise = 1
@@ -62,6 +64,8 @@ class Sign(Step):
 
     >>> [float(s) for s in Sign()(np.array([[-0.3, 0.0, 2.0]]))[0]]
     [-1.0, 1.0, 1.0]
+
+    Reference: Hubara et al. (2016), arXiv:1602.02830, with the straight-through slope.
     """
 
     rise = 2

@@ -58,6 +58,7 @@ class DoReFa(Quantizer):
 
     @property
     def precision(self) -> int:
+        """Bits of a code."""
         return self.k_bit
 
     @property

@@ -21,6 +21,15 @@ class ScaledSign(Sign):
         axis: The kernel's axis, or axes, of output channels. Default -1, which is right for dense
             layers and convolutions; a binary layer that is given a quantizer's name sets it.
         **kwargs: As `Sign`.
+
+    Example:
+
+    >>> quantizer = keras_htaf.quantizers.MagnitudeAwareSign()  # a subclass
+    >>> kernel = keras.ops.convert_to_tensor([[0.5, -1.0], [-1.5, -3.0]])
+    >>> keras.ops.convert_to_numpy(quantizer(kernel)).tolist()
+    [[1.0, -2.0], [-1.0, -2.0]]
+
+    Reference: Rastegari et al. (2016), arXiv:1603.05279.
     """
 
     def __init__(self, surrogate="rectangle", axis: int | tuple[int, ...] = -1, **kwargs):

@@ -21,6 +21,13 @@ class Sloped(Quantizer):
 
     Raises:
         ValueError: If the surrogate is unknown.
+
+    Example:
+
+    >>> isinstance(keras_htaf.quantizers.Ternary(), Sloped)
+    True
+
+    Reference: Bengio, Leonard and Courville (2013), arXiv:1308.3432.
     """
 
     sharpness: keras.Variable | None

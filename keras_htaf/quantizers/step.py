@@ -46,6 +46,14 @@ class Step(Sloped):
 
     Raises:
         ValueError: If `forward` is neither `"smooth"` nor `"hard"`, or the surrogate is unknown.
+
+    Example:
+
+    >>> step = keras_htaf.layers.Sign("approx_sign", name="signs")  # a subclass
+    >>> isinstance(step, Step), step.surrogate, step.get_config()["forward"]
+    (True, ApproxSign(s=1.0), 'hard')
+
+    Reference: Neftci, Mostafa and Zenke (2019), arXiv:1901.09948.
     """
 
     precision = 1

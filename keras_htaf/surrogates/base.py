@@ -24,6 +24,26 @@ class Surrogate:
 
     Raises:
         ValueError: If the sharpness is not a positive finite number, or `normalized` is unknown.
+
+    Example:
+
+    >>> @keras.saving.register_keras_serializable("mine")
+    ... class Parabola(Surrogate):
+    ...     def __init__(self, sharpness=1.0, normalized=None):
+    ...         super().__init__(sharpness, normalized)
+    ...     def _odd(self, x, s):
+    ...         z = keras.ops.clip(s * x, -1.0, 1.0)
+    ...         return 0.75 * z - 0.25 * z**3
+    ...     def _derivative(self, x, s):
+    ...         return 0.75 * s * keras.ops.relu(1.0 - (s * x) ** 2)
+    ...     def _peak(self, s):
+    ...         return 0.75 * s
+    ...     def _area(self, s):
+    ...         return 1.0
+    >>> keras_htaf.layers.Heaviside(Parabola(2.0)).surrogate.peak
+    1.5
+
+    Reference: Neftci, Mostafa and Zenke (2019), arXiv:1901.09948.
     """
 
     sharpness_name = "sharpness"
@@ -215,6 +235,7 @@ class Surrogate:
         return self.sharpness if sharpness is None else in_precision_of(x, sharpness)
 
     def get_config(self) -> dict:
+        """What `from_config` makes the same surrogate of."""
         return {self.sharpness_name: self.sharpness, "normalized": self.normalized}
 
     @classmethod

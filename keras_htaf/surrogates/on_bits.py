@@ -70,6 +70,13 @@ class Sigmoid(Surrogate):
     Args:
         a: Positive float, the sharpness. Default 4 (peak 1).
         normalized: `"peak"`, `"area"` or `None`.
+
+    Example:
+
+    >>> Sigmoid().peak, Sigmoid(a=8.0).peak
+    (1.0, 2.0)
+
+    Reference: Wu et al. (2018), arXiv:1706.02609.
     """
 
     sharpness_name = "a"
@@ -99,6 +106,11 @@ class ATan(Surrogate):
     Args:
         a: Positive float, the sharpness. Default 2 (peak 1).
         normalized: `"peak"`, `"area"` or `None`.
+
+    Example:
+
+    >>> ATan().peak, round(float(ATan().derivative(1.0)), 3)
+    (1.0, 0.092)
 
     Reference: Fang et al. (2021), arXiv:2007.05785.
     """
@@ -135,6 +147,11 @@ class FastSigmoid(Surrogate):
         k: Positive float, the sharpness. Default 25.
         normalized: `"peak"`, `"area"` or `None`.
 
+    Example:
+
+    >>> FastSigmoid(k=1.0).area, float(FastSigmoid(k=1.0).derivative(1.0))
+    (2.0, 0.25)
+
     Reference: Zenke and Ganguli (2018), arXiv:1705.11146.
     """
 
@@ -164,6 +181,11 @@ class SuperSpike(FastSigmoid):
         b: Positive float, the sharpness. Default 100.
         normalized: `"peak"`, `"area"` or `None`.
 
+    Example:
+
+    >>> SuperSpike().area
+    0.02
+
     Reference: Zenke and Ganguli (2018), arXiv:1705.11146.
     """
 
@@ -180,6 +202,13 @@ class SoftSign(Surrogate):
     Args:
         a: Positive float, the sharpness. Default 2 (peak 1).
         normalized: `"peak"`, `"area"` or `None`.
+
+    Example:
+
+    >>> SoftSign(a=2.0).peak, SoftSign(a=2.0).area
+    (1.0, 1.0)
+
+    Reference: Zenke and Ganguli (2018), arXiv:1705.11146, but for the factor.
     """
 
     sharpness_name = "a"
@@ -209,6 +238,13 @@ class Erf(Surrogate):
     Args:
         a: Positive float, the sharpness. Default 2.
         normalized: `"peak"`, `"area"` or `None`.
+
+    Example:
+
+    >>> round(Erf().peak, 3)
+    1.128
+
+    Reference: Wu et al. (2018), arXiv:1706.02609.
     """
 
     sharpness_name = "a"
@@ -236,6 +272,11 @@ class Triangle(Surrogate):
     Args:
         s: Positive float, the sharpness, 1 / half-width. Default 1.
         normalized: `"peak"`, `"area"` or `None`.
+
+    Example:
+
+    >>> [float(g) for g in Triangle().derivative([-2.0, -0.5, 0.0])]
+    [0.0, 0.5, 1.0]
 
     Reference: Bellec et al. (2018), arXiv:1803.09574.
     """

@@ -20,6 +20,11 @@ class Rectangle(Surrogate):
         clip: Positive float; `None` passes every gradient through (infinite area). Default 1.
         normalized: `"peak"`, `"area"` or `None`.
 
+    Example:
+
+    >>> [float(g) for g in Rectangle().derivative([-2.0, -1.0, 0.5])]
+    [0.0, 1.0, 1.0]
+
     Reference: Courbariaux et al. (2016), arXiv:1602.02830.
     """
 
@@ -67,6 +72,11 @@ class ApproxSign(Surrogate):
         s: Positive float, the sharpness, 1 / half-width. Default 1.
         normalized: `"peak"`, `"area"` or `None`.
 
+    Example:
+
+    >>> [float(g) for g in ApproxSign().derivative([-2.0, -0.5, 0.0])]
+    [0.0, 1.0, 2.0]
+
     Reference: Liu et al. (2018), arXiv:1808.00278.
     """
 
@@ -104,6 +114,11 @@ class SwishSign(Surrogate):
         b: Positive float, the sharpness. Default 5.
         normalized: `"peak"`, `"area"` or `None`.
 
+    Example:
+
+    >>> SwishSign().peak, float(SwishSign().derivative(1.0)) < 0
+    (5.0, True)
+
     Reference: Darabi et al. (2018), arXiv:1812.11800.
     """
 
@@ -138,6 +153,11 @@ class EDE(Surrogate):
     Args:
         t: Positive float, the sharpness; IR-Net anneals it from 0.1 to 10. Default 1.
         normalized: `"peak"`, `"area"` or `None`.
+
+    Example:
+
+    >>> [EDE(t).peak for t in (0.1, 1.0, 10.0)]
+    [1.0, 1.0, 10.0]
 
     Reference: Qin et al. (2020), arXiv:1909.10788.
     """

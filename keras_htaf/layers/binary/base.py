@@ -12,8 +12,9 @@ from keras import ops
 
 from keras_htaf import quantizers
 from keras_htaf.constraints import WeightClip
-from keras_htaf.quantizers import DoReFa, Quantizer, ScaledSign, channel_axes
+from keras_htaf.quantizers import DoReFa, Quantizer, ScaledSign
 from keras_htaf.quantizers.base import in_single
+from keras_htaf.quantizers.step import channel_axes
 
 _OF_FLOATS = ("lora_rank", "lora_alpha", "quantization_config")
 """Arguments of Keras's layers that a kernel which is quantized here cannot have."""
@@ -50,6 +51,20 @@ class BinaryLayer:
     normalisation, whose offset does the same, and without a bias its outputs are integers (times
     the kernel's scale; in half precision, large ones are rounded). Keras's LoRA and quantization of
     kernels to integers are refused.
+
+    Args:
+        input_quantizer: A `keras_htaf.quantizers` object or name, or `None` (default).
+        use_bias: Whether a bias is added. Default False.
+        *args, **kwargs: Of the Keras layer, and for each kernel `<key>_quantizer`.
+
+    Example:
+
+    >>> layer = keras_htaf.layers.BinaryDense(3, kernel_quantizer="sign")  # a subclass
+    >>> layer.build((None, 4))
+    >>> {key: quantizer.precision for key, quantizer in layer.kernel_quantizers.items()}
+    {'kernel': 1}
+
+    Reference: Hubara et al. (2016), arXiv:1602.02830.
     """
 
     kernels = {"kernel": Kernel("kernel", -1)}

@@ -60,6 +60,8 @@ class BinaryConv1D(_BinaryConv, keras.layers.Conv1D):
     >>> layer = BinaryConv1D(4, 3, padding="causal", input_quantizer="sign")
     >>> tuple(layer(np.ones((1, 8, 2))).shape)
     (1, 8, 4)
+
+    Reference: Hubara et al. (2016), arXiv:1602.02830.
     """
 
 
@@ -116,6 +118,8 @@ class BinaryConv3D(_BinaryConv, keras.layers.Conv3D):
     >>> layer = BinaryConv3D(4, 3, padding="same", input_quantizer="sign")
     >>> tuple(layer(np.ones((1, 4, 4, 4, 2))).shape)
     (1, 4, 4, 4, 4)
+
+    Reference: Hubara et al. (2016), arXiv:1602.02830.
     """
 
 
@@ -133,6 +137,8 @@ class BinaryConv2DTranspose(BinaryLayer, keras.layers.Conv2DTranspose):
     >>> layer = BinaryConv2DTranspose(4, 2, strides=2, kernel_quantizer="sign")
     >>> tuple(layer(np.ones((1, 4, 4, 2))).shape)
     (1, 8, 8, 4)
+
+    Reference: Hubara et al. (2016), arXiv:1602.02830.
     """
 
     kernels = {"kernel": Kernel("kernel", -2)}

@@ -36,6 +36,8 @@ class BinaryDepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):
     >>> layer = BinaryDepthwiseConv2D(3, depthwise_quantizer="sign")
     >>> tuple(layer(np.ones((1, 4, 4, 2))).shape)
     (1, 2, 2, 2)
+
+    Reference: Hubara et al. (2016), arXiv:1602.02830.
     """
 
     kernels = {"depthwise": Kernel("kernel", (-2, -1))}
@@ -83,6 +85,8 @@ class BinarySeparableConv2D(_Depthwise, keras.layers.SeparableConv2D):
     >>> layer = BinarySeparableConv2D(8, 3, depthwise_quantizer="sign", pointwise_quantizer="sign")
     >>> tuple(layer(np.ones((1, 4, 4, 2))).shape)
     (1, 2, 2, 8)
+
+    Reference: Hubara et al. (2016), arXiv:1602.02830.
     """
 
     kernels = {

@@ -6,8 +6,9 @@ import keras
 from keras import ops
 
 from keras_htaf.ops.steps import signs
-from keras_htaf.quantizers import Sign, per_channel_shape
+from keras_htaf.quantizers import Sign
 from keras_htaf.quantizers.base import in_single
+from keras_htaf.quantizers.step import per_channel_shape
 
 _register = keras.saving.register_keras_serializable(package="keras_htaf")
 

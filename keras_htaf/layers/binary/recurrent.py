@@ -23,13 +23,14 @@ class BinaryRNNCell(BinaryLayer, keras.layers.SimpleRNNCell):
 
     Args:
         units: Positive integer.
+        activation: Of the state. Default `"tanh"`.
         input_quantizer: A `keras_htaf.quantizers` object or name, or `None` (default).
         kernel_quantizer: Of the inputs' kernel w, likewise.
         state_quantizer: Of the previous state, likewise.
         recurrent_quantizer: Of the recurrent kernel u, likewise. It and `kernel_quantizer` need
             `recurrent_constraint` and `kernel_constraint` as in `BinaryDense` where their slope
             ends.
-        use_bias: Default False.
+        use_bias: Whether a bias is added. Default False.
         **kwargs: Of `keras.layers.SimpleRNNCell`, but for dropout.
 
     Raises:
@@ -43,6 +44,8 @@ class BinaryRNNCell(BinaryLayer, keras.layers.SimpleRNNCell):
     ...     recurrent_quantizer="magnitude_aware_sign", recurrent_constraint="weight_clip")
     >>> tuple(keras.layers.RNN(cell)(np.ones((2, 5, 3))).shape)
     (2, 4)
+
+    Reference: Hubara et al. (2018), arXiv:1609.07061.
     """
 
     kernels = {"kernel": Kernel("kernel", -1), "recurrent": Kernel("recurrent_kernel", -1)}

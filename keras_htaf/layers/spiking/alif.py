@@ -80,7 +80,15 @@ class ALIF(_ALIF, OverTime):
 
 @_register
 class ALIFCell(_ALIF, Cell):
-    """The cell of `ALIF`, for `keras.layers.RNN`. Args: as `LIFCell`."""
+    """The cell of `ALIF`, for `keras.layers.RNN`.
+
+    Args: as `LIFCell`, with those of `ALIF`.
+
+    Example:
+
+    >>> keras.layers.RNN(ALIFCell(4))(np.ones((2, 5, 4))).shape == (2, 4)
+    True
+    """
 
     def __init__(self, units, **kwargs):
         super().__init__(units=units, **kwargs)

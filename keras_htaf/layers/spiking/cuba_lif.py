@@ -79,12 +79,22 @@ class CubaLIF(_CubaLIF, OverTime):
     >>> spikes, current, potential = CubaLIF(return_state=True)(np.ones((2, 5, 3)))
     >>> (spikes.shape, current.shape) == ((2, 5, 3), (2, 3))
     True
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
 
 @_register
 class CubaLIFCell(_CubaLIF, Cell):
-    """The cell of `CubaLIF`, for `keras.layers.RNN`. Args: as `LIFCell`."""
+    """The cell of `CubaLIF`, for `keras.layers.RNN`.
+
+    Args: as `LIFCell`, with those of `CubaLIF`.
+
+    Example:
+
+    >>> keras.layers.RNN(CubaLIFCell(4))(np.ones((2, 5, 4))).shape == (2, 4)
+    True
+    """
 
     def __init__(self, units, **kwargs):
         super().__init__(units=units, **kwargs)

@@ -67,6 +67,8 @@ class RateEncoding(_Encoding):
     >>> spikes = RateEncoding(100, seed=0)(np.array([[0.0, 0.3, 1.0]]))
     >>> [round(float(rate), 1) for rate in keras.ops.mean(spikes, axis=1)[0]]
     [0.0, 0.3, 1.0]
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
     def __init__(self, num_steps: int, gain: float = 1.0, seed=None, **kwargs):
@@ -236,6 +238,8 @@ class DeltaEncoding(_Encoding):
     >>> spikes = DeltaEncoding(1.0, off_spikes="negative")(np.array([[1.0, 2.0, 0.0, 2.0, 2.9]]))
     >>> [int(s) for s in spikes[0]]
     [1, 1, -1, 1, 0]
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
     state_names = ("inputs",)

@@ -56,12 +56,22 @@ class LI(_LI, OverTime):
 
     >>> [float(v) for v in LI(decay=0.5)(np.ones((1, 3, 1)))[0, :, 0]]
     [1.0, 1.5, 1.75]
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
 
 @_register
 class LICell(_LI, Cell):
-    """The cell of `LI`, for `keras.layers.RNN`. Args: `units`, and those of `LI`."""
+    """The cell of `LI`, for `keras.layers.RNN`.
+
+    Args: `units`, and those of `LI`.
+
+    Example:
+
+    >>> keras.layers.RNN(LICell(4))(np.ones((2, 5, 4))).shape == (2, 4)
+    True
+    """
 
     def __init__(self, units, **kwargs):
         super().__init__(units=units, **kwargs)

@@ -119,6 +119,8 @@ class LIF(_LIF, OverTime):
     >>> current = np.array([[0.5, 0.8, 0.3, 1.2, 0.0, 0.9]])
     >>> [int(s) for s in LIF(decay=0.9)(current[..., None])[0, :, 0]]
     [0, 1, 0, 1, 0, 1]
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
 
@@ -175,12 +177,22 @@ class IF(_IF, OverTime):
 
     >>> [int(s) for s in IF()(np.full((1, 6, 1), 0.4))[0, :, 0]]
     [0, 0, 1, 0, 0, 1]
+
+    Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
 
 @_register
 class IFCell(_IF, Cell):
-    """The cell of `IF`, for `keras.layers.RNN`. Args: as `LIFCell`, but for the decay."""
+    """The cell of `IF`, for `keras.layers.RNN`.
+
+    Args: as `LIFCell`, but for the decay.
+
+    Example:
+
+    >>> keras.layers.RNN(IFCell(4))(np.ones((2, 5, 4))).shape == (2, 4)
+    True
+    """
 
     def __init__(self, units, **kwargs):
         super().__init__(units=units, **kwargs)
@@ -227,7 +239,15 @@ class PLIF(_PLIF, OverTime):
 
 @_register
 class PLIFCell(_PLIF, Cell):
-    """The cell of `PLIF`, for `keras.layers.RNN`. Args: as `LIFCell`."""
+    """The cell of `PLIF`, for `keras.layers.RNN`.
+
+    Args: as `LIFCell`, with those of `PLIF`.
+
+    Example:
+
+    >>> keras.layers.RNN(PLIFCell(4))(np.ones((2, 5, 4))).shape == (2, 4)
+    True
+    """
 
     def __init__(self, units, **kwargs):
         super().__init__(units=units, **kwargs)

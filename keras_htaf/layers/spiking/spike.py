@@ -22,6 +22,8 @@ class Spike(Heaviside):
 
     >>> [float(s) for s in Spike(fires_at_zero=True)(np.array([-0.1, 0.0, 0.1]))]
     [0.0, 1.0, 1.0]
+
+    Reference: Neftci, Mostafa and Zenke (2019), arXiv:1901.09948.
     """
 
     def __init__(self, surrogate="htaf", forward="hard", fires_at_zero: bool = False, **kwargs):

@@ -97,6 +97,7 @@ class ReduceTime(keras.layers.Layer):
 
     @property
     def state_dtype(self) -> str:
+        """Float32 at least: a count in bfloat16 would stop at 256."""
         return keras.backend.result_type(self.compute_dtype, "float32")
 
     @property

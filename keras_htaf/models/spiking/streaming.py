@@ -91,6 +91,13 @@ def initial_state(model: keras.Model, batch_size: int) -> list:
 
     Raises:
         ValueError: If the model has no states among its inputs.
+
+    Example:
+
+    >>> layers = [keras.Input((None, 8)), keras_htaf.layers.LIF()]
+    >>> model = keras_htaf.models.streaming(keras.Sequential(layers))
+    >>> [tuple(state.shape) for state in initial_state(model, batch_size=3)]
+    [(3, 8)]
     """
     check_sizes(batch_size=batch_size)
     shapes = {tensor.name: (batch_size, *tensor.shape[1:]) for tensor in model.inputs}

@@ -61,6 +61,8 @@ def spiking_vgg(
     >>> model = spiking_vgg((28, 28, 1), 10, filters=(8, 16), pool_every=1)
     >>> model.get_layer("conv2_spikes").output.shape
     (None, 4, 7, 7, 16)
+
+    Reference: Zheng et al. (2021), arXiv:2011.05280, for normalisation by the threshold.
     """
     check_sizes(num_outputs=num_outputs, pool_every=pool_every)
     check_each_size(filters=filters, dense_units=dense_units)
