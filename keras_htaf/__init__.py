@@ -39,6 +39,7 @@ from keras_htaf import (
     quantizers,
     regularizers,
     surrogates,
+    training,
 )
 from keras_htaf.calibration import calibrate
 from keras_htaf.costs import summary
@@ -76,4 +77,5 @@ __all__ = [
     "soften",
     "summary",
     "surrogates",
+    "training",
 ]
