@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import keras
 import numpy as np
 from keras import tree
 
 
 class Arrays(keras.utils.PyDataset):
-    """Arrays, or nested ones, in batches; shuffled by numpy's global random state.
+    """Arrays, or nested ones, in batches, in an order that Python's random state seeds.
 
     (What `fit` makes of arrays on TensorFlow is shuffled by a random state that cannot be read.)
     """
@@ -44,4 +46,6 @@ class Arrays(keras.utils.PyDataset):
         return self._take(chosen)
 
     def on_epoch_begin(self):
-        self._order = np.random.permutation(self._samples) if self._shuffle else None
+        if self._shuffle:
+            seeded = np.random.default_rng(random.getrandbits(64))
+            self._order = seeded.permutation(self._samples)

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_htaf.files import replacing
@@ -24,7 +25,7 @@ def encode(value: Any, arrays: list[np.ndarray]) -> Any:
 
     Raises:
         TypeError: If it is, or holds, something else than None, numbers, strings, arrays, lists,
-            tuples, sets and dicts.
+            tuples, sets, dicts and functions of `keras.ops`.
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
@@ -43,6 +44,8 @@ def encode(value: Any, arrays: list[np.ndarray]) -> Any:
             return {name: [encode(item, arrays) for item in value]}
     if type(value) is dict:
         return {"dict": [[encode(k, arrays), encode(v, arrays)] for k, v in value.items()]}
+    if callable(value) and getattr(keras.ops, getattr(value, "__name__", ""), None) is value:
+        return {"operation": value.__name__}  # by which EarlyStopping compares
     raise TypeError(f"a {type(value).__name__}")
 
 
@@ -55,6 +58,8 @@ def decode(value: Any, arrays) -> Any:
         if array.dtype.name != value["dtype"]:
             array = array.view(value["dtype"])
         return array[()] if value["scalar"] else array
+    if "operation" in value:
+        return getattr(keras.ops, value["operation"])
     if "dict" in value:
         return {decode(k, arrays): decode(v, arrays) for k, v in value["dict"]}
     ((name, items),) = value.items()

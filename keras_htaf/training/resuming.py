@@ -48,8 +48,8 @@ def resumable_fit(
     again, but not trained on. It is written to a temporary file, flushed to the disk and renamed,
     so that it is whole at any moment.
 
-    What Keras does to the weights is unchanged, except that arrays are shuffled by numpy on each
-    backend (by `numpy.random.seed`, or `keras.utils.set_random_seed`).
+    What Keras does to the weights is unchanged, except that the order of shuffled arrays is the
+    same on each backend (`keras.utils.set_random_seed` seeds it).
 
     Args:
         model: A compiled, built model.
@@ -208,8 +208,7 @@ class _Keeper(keras.callbacks.Callback):
             if self._done >= self._left["step"]:
                 self._arrive()
         elif self._every != "epoch" and self._done // self._every > before // self._every:
-            if self._done != self.params.get("steps"):  # else the epoch's end follows at once
-                self._write(self.model, self._done, logs)
+            self._write(self.model, self._done, logs)
 
     def on_epoch_end(self, epoch, logs=None):
         self._left = None

@@ -36,7 +36,10 @@ def assign(what: str, variables: Sequence[keras.Variable], values: Sequence[np.n
         raise ValueError(
             f"The checkpoint was written by another training: the {what} has {len(there)} "
             f"variables, the checkpoint {len(kept)}"
-            + (f", and the first that differs is {differing[1]}, not {differing[0]}" * bool(differing))
+            + (
+                f", and the first that differs is {differing[1]}, not {differing[0]}"
+                * bool(differing)
+            )
             + ". Expected the same model, compiled alike; or choose another folder."
         )
     for variable, value in zip(variables, values, strict=True):
@@ -59,7 +62,7 @@ class Randomness:
     def read(self) -> dict[str, Any]:
         return {
             "python": random.getstate(),
-            "numpy": np.random.get_state(),
+            "numpy": np.random.get_state(),  # noqa: NPY002 - what it keeps is not its choice
             **self.read_drawn_in_steps(),
         }
 
@@ -70,7 +73,7 @@ class Randomness:
     def restore(self, state: dict[str, Any]) -> None:
         if "python" in state:
             random.setstate(state["python"])
-            np.random.set_state(state["numpy"])
+            np.random.set_state(state["numpy"])  # noqa: NPY002
         backend.set_random_state(state["backend"])
         assign("random state", self._of_keras, state["keras"])
 
