@@ -37,6 +37,7 @@ from keras_htaf import (
     quantizers,
     regularizers,
     surrogates,
+    training,
 )
 from keras_htaf.hardening import harden, soften
 from keras_htaf.saving import load_model
@@ -102,6 +103,7 @@ __all__ = [
     "soften",
     "summary",
     "surrogates",
+    "training",
 ]
 
 

@@ -42,7 +42,7 @@ def _plain_errors() -> Iterator[None]:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo("\ninterrupted; the same command with --resume goes on from here", err=True)
+        typer.echo("\ninterrupted; --resume with the same --out goes on from here", err=True)
         raise typer.Exit(130) from None
 
 
@@ -52,6 +52,7 @@ def _file(model: Path) -> Path:
 
 @train.command("icbm")
 def train_icbm(
+    context: typer.Context,
     data: DataOption = Settings.data,
     data_dir: DataDirOption = Settings.data_dir,
     out: Annotated[Path, typer.Option(help="Folder for everything that is written.")] = Path(
@@ -83,7 +84,7 @@ def train_icbm(
     augment: Annotated[str | None, typer.Option(help="shift or shift_flip.")] = Settings.augment,
     normalize: Annotated[str, typer.Option(help="unit or standard.")] = Settings.normalize,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted run in --out stopped.")
+        bool, typer.Option("--resume", help="Go on with the run in --out, with its settings.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the run that is in --out.")
@@ -92,6 +93,7 @@ def train_icbm(
     """Train an implicit concept bottleneck model, and the baselines it must be compared with."""
     with _plain_errors():
         from keras_htaf.cli.experiment import run
+        from keras_htaf.cli.progress import stored
 
         own_arrays = data.endswith(".npz")
         settings = Settings(
@@ -111,6 +113,9 @@ def train_icbm(
             augment=augment,
             normalize=normalize,
         )
+        if resume:
+            sources = {name: context.get_parameter_source(name).name for name in context.params}
+            settings = stored(out, settings, [n for n, s in sources.items() if s != "DEFAULT"])
         run(settings, out, resume=resume, overwrite=overwrite)
 
 

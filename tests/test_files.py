@@ -2,10 +2,13 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
-from keras_htaf.files import check_writable, replacing, write_json
+from keras_htaf import files
+from keras_htaf.files import check_writable, replacing, sweep, write_json
 
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -81,6 +84,7 @@ def test_a_block_that_writes_nothing(tmp_path):
 
 
 def test_failed_rename_restores_the_old_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)  # as where it is not known
     path = tmp_path / "thing"
     path.mkdir()
     (path / "old").write_text("old")
@@ -95,6 +99,43 @@ def test_failed_rename_restores_the_old_folder(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"), replacing(path) as temporary:
         temporary.mkdir()
     assert listing(tmp_path) == ["thing", "thing/old"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are two steps")
+def test_a_folder_is_there_at_any_moment(tmp_path, monkeypatch):
+    path = tmp_path / "thing"
+    path.mkdir()
+    (path / "old").write_text("old")
+    rename = os.replace
+    monkeypatch.setattr(os, "replace", lambda *_: pytest.fail("two steps"))
+    with replacing(path) as temporary:
+        temporary.mkdir()
+        (temporary / "new").write_text("new")
+    monkeypatch.setattr(os, "replace", rename)
+    assert listing(tmp_path) == ["thing", "thing/new"]
+
+
+def test_all_is_on_the_disk_before_the_renaming_and_the_name_after(tmp_path, monkeypatch):
+    calls, flush, rename = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("flush"), flush(fd))[1])
+    monkeypatch.setattr(os, "replace", lambda *a: (calls.append("rename"), rename(*a))[1])
+    write_json(tmp_path / "values.json", 1)
+    assert calls == ["flush", "rename", "flush"]
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path):
+    script = (
+        "import os, signal, sys; from keras_htaf.files import replacing\n"
+        "with replacing(sys.argv[1]) as t: t.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    path = tmp_path / "a.b.json"
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False, timeout=120)
+    (left,) = listing(tmp_path)
+    (tmp_path / ".a.b.old.json").write_text("of somebody else")
+    (tmp_path / f".a.b.{os.getppid()}.json").write_text("of a process that is running")
+    sweep(path)
+    assert len(listing(tmp_path)) == 2
+    assert left not in listing(tmp_path)
 
 
 def test_write_json(tmp_path):

@@ -26,7 +26,8 @@ ORDER = [
     {"quantizers", "initializers", "neurons"},
     {"layers"},
     {"hardening", "regularizers", "losses", "metrics", "datasets", "optimizers"},
-    {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"},
+    {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"}
+    | {"training"},
     {"diagnosis"},
     {"interpret"},
     {"exchange", "export", "packed"},

@@ -19,6 +19,8 @@ This package is the only place that imports tensorflow, jax or torch, and it imp
     linear_recurrence(x, decay, first, mask=None, trained=True, training=True)
                                     v_t = decay v_{t-1} + x_t, likewise; `trained` if the decay is
     gradients(loss, tensors)        the gradients of the number loss(*tensors), evaluated eagerly
+    random_state(), set_random_state(states)
+                                    what layers draw from besides variables, as a list of arrays
     eager_scope()                   a context in which variables have values, even while a training
                                     step is being compiled
 
@@ -40,7 +42,9 @@ if _name == "tensorflow":
         htaf_slope,
         integrate_and_fire,
         linear_recurrence,
+        random_state,
         scan,
+        set_random_state,
         step,
     )
 elif _name == "jax":
@@ -52,7 +56,9 @@ elif _name == "jax":
         htaf_slope,
         integrate_and_fire,
         linear_recurrence,
+        random_state,
         scan,
+        set_random_state,
         step,
     )
 elif _name == "torch":
@@ -64,7 +70,9 @@ elif _name == "torch":
         htaf_slope,
         integrate_and_fire,
         linear_recurrence,
+        random_state,
         scan,
+        set_random_state,
         step,
     )
 else:
@@ -76,7 +84,9 @@ else:
         htaf_slope,
         integrate_and_fire,
         linear_recurrence,
+        random_state,
         scan,
+        set_random_state,
         step,
     )
 
@@ -89,6 +99,8 @@ __all__ = [
     "htaf_slope",
     "integrate_and_fire",
     "linear_recurrence",
+    "random_state",
     "scan",
+    "set_random_state",
     "step",
 ]

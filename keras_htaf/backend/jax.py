@@ -17,6 +17,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from keras_htaf.backend import firing, linear
+from keras_htaf.backend.portable import random_state, set_random_state  # noqa: F401
 from keras_htaf.backend.turns import beside
 
 eager_scope = contextlib.nullcontext

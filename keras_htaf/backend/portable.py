@@ -140,3 +140,12 @@ def gradients(loss, tensors):
         f"Gradients are not available on the Keras backend {keras.config.backend()!r}. Set "
         "KERAS_BACKEND to tensorflow, jax or torch."
     )
+
+
+def random_state() -> list:
+    """None: layers draw from variables, and what else a backend draws from cannot be read."""
+    return []
+
+
+def set_random_state(states: list) -> None:
+    """Nothing to set."""

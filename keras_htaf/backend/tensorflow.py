@@ -22,6 +22,7 @@ import tensorflow as tf
 from keras import tree
 
 from keras_htaf.backend import firing, linear, portable
+from keras_htaf.backend.portable import random_state, set_random_state  # noqa: F401
 from keras_htaf.backend.turns import beside
 
 eager_scope = tf.init_scope

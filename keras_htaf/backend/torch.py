@@ -248,3 +248,15 @@ def gradients(loss, tensors):
         if not value.requires_grad:  # it depends on none of them
             return [torch.zeros_like(t) for t in tensors]
         return list(torch.autograd.grad(value, tensors, materialize_grads=True))
+
+
+def random_state():
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return [state.numpy() for state in (torch.get_rng_state(), *on_gpus)]
+
+
+def set_random_state(states):
+    cpu, *gpus = map(torch.as_tensor, states) if states else [torch.get_rng_state()]
+    torch.set_rng_state(cpu)
+    if gpus and torch.cuda.device_count() == len(gpus):
+        torch.cuda.set_rng_state_all(gpus)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import keras
 import numpy as np
@@ -72,7 +73,10 @@ class DiscretizationGap(keras.callbacks.Callback):
         if (epoch + 1) % self.every and not last:
             return
         if self._twins is None:
+            # Initializers and dropout draw seeds, which a resumed training would draw once more.
+            state = random.getstate()
             self._twins = tuple(with_forward(self.model, mode) for mode in ("smooth", "hard"))
+            random.setstate(state)
         weights = self.model.get_weights()
         for twin in self._twins:
             twin.set_weights(weights)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import keras_htaf
 from keras_htaf import callbacks, datasets, harden, models, regularizers, soften
 from keras_htaf.callbacks.gap import decide, measure_gap
 from keras_htaf.cli import baselines, figures, runfile
-from keras_htaf.cli.progress import Progress
+from keras_htaf.cli.progress import FOLDER, Progress
 from keras_htaf.files import check_writable, replacing, write_json
 from keras_htaf_cli.settings import Settings
 
@@ -59,7 +58,7 @@ def run(settings: Settings, out: Path, resume: bool = False, overwrite: bool = F
         )
     if dataset.num_classes < 2:
         raise ValueError(f"{settings.data!r} has a single class. Expected at least two to tell.")
-    progress = Progress(out / "checkpoints", asdict(settings), resume)
+    progress = Progress(out / FOLDER, asdict(settings), resume)
     _build(settings, dataset, "icbm")
     _batches(settings, dataset, 0)
     if not resume:
@@ -138,9 +137,9 @@ def _train(settings: Settings, dataset, progress: Progress, stage: str, file: Pa
         if dataset.validation is not None:
             watchers.append(callbacks.DiscretizationGap(*dataset.validation.arrays()))
 
-    def publish(checkpoint: Path) -> None:
+    def publish(model: keras.Model) -> None:
         with replacing(file) as temporary:
-            shutil.copyfile(checkpoint, temporary)
+            model.save(temporary)
 
     return progress.fit(
         stage,

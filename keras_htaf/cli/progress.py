@@ -1,18 +1,26 @@
-"""Training that can be stopped at any moment and goes on as if it had not been."""
+"""The runs of `keras-htaf train`, which can be stopped at any moment and go on."""
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
 
-from keras_htaf.files import replacing, write_json
-from keras_htaf.saving import load_model
+from keras_htaf.files import write_json
+from keras_htaf.training import resumable_fit
+from keras_htaf_cli.settings import Settings
+
+FOLDER = "checkpoints"
+_FILE = "progress.json"
+_EVERY = 500
+"""Steps after which the state is written, within an epoch."""
 
 
 class _Interrupt(keras.callbacks.Callback):
@@ -43,13 +51,10 @@ class _Interrupt(keras.callbacks.Callback):
 
 
 class Progress:
-    """The checkpoints of a run: one `.keras` file a stage, and a JSON file that names them.
-
-    After each epoch the model, its optimizer included, is written under a new name, and then
-    `progress.json` is replaced: that replacement is the one moment at which an epoch counts.
+    """What a run needs to go on: its settings, and a checkpoint for each stage.
 
     Args:
-        folder: Where the checkpoints live.
+        folder: Where they are kept.
         settings: The run's settings; a resumed run must have the same.
         resume: Whether to go on from what is there; otherwise `begin` removes it.
 
@@ -59,17 +64,22 @@ class Progress:
 
     def __init__(self, folder: Path, settings: dict, resume: bool):
         self.folder = folder
-        self._file = folder / "progress.json"
-        if self._file.exists() and resume:
-            self._state = self._read(settings)
-        else:
-            self._state = {"settings": settings, "stages": {}}
+        self._settings = settings
+        before = _read(folder) if resume else None
+        self._resumes = before is not None
+        changed = (
+            {k for k in {*before, *settings} if before.get(k) != settings.get(k)} if before else ()
+        )
+        if changed:
+            raise _other_settings(folder, before, changed)
 
     def begin(self) -> None:
         """Make the folder, and remove what is not to be resumed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self._file, self._state)
-        self._sweep()
+        if not self._resumes:
+            # First what says that there is a run: its stages may go in any order then.
+            (self.folder / _FILE).unlink(missing_ok=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
+        write_json(self.folder / _FILE, {"settings": self._settings})
 
     def fit(
         self,
@@ -78,81 +88,94 @@ class Progress:
         batches: Callable[[int], keras.utils.PyDataset],
         epochs: int,
         callbacks: list[keras.callbacks.Callback],
-        after_epoch: Callable[[Path], None] = lambda file: None,
+        after_epoch: Callable[[keras.Model], None] = lambda model: None,
     ) -> tuple[keras.Model, dict]:
         """Train one stage to its end, from its last checkpoint if there is one.
 
         Args:
             stage: Name of the stage.
             build: Makes the compiled, untrained model.
-            batches: Makes the training data, with an attribute `epoch`, for a first epoch.
+            batches: Makes the training data for a first epoch.
             epochs: Number of epochs.
             callbacks: For `fit`.
-            after_epoch: Called with the checkpoint that has just been committed.
+            after_epoch: Called with the model after each epoch, and when all is done.
 
         Returns:
             The trained model, and the history over all epochs.
+
+        Raises:
+            RuntimeError: If the training diverges.
         """
-        done = self._state["stages"].get(stage)
-        model = load_model(self.folder / done["file"]) if done else build()
-        history = done["history"] if done else {}
-        first = done["epoch"] if done else 0
-        if done:  # the run may have ended between the commit and this
-            after_epoch(self.folder / done["file"])
-        if first < epochs:
-            data = batches(first)
-            saver = keras.callbacks.LambdaCallback(
-                on_epoch_begin=lambda epoch, logs: setattr(data, "epoch", epoch),
-                on_epoch_end=lambda epoch, logs: after_epoch(
-                    self._commit(stage, saver.model, epoch + 1, history, logs)
-                ),
-            )
-            with _Interrupt() as interrupt:
-                # The saver last, so that what the other callbacks log is in the history.
-                watchers = [*callbacks, saver, interrupt]
-                model.fit(data, epochs=epochs, initial_epoch=first, callbacks=watchers)
-        return model, history
+        model = build()
 
-    def _commit(self, stage, model, epoch, history, logs) -> Path:
-        if not math.isfinite(logs["loss"]):
-            raise RuntimeError(
-                f"The training diverged: the loss was {logs['loss']} in epoch {epoch}. Lower the "
-                "learning rate. The model of the epoch before is kept."
-            )
-        for key, value in logs.items():
-            history.setdefault(key, []).append(float(value))
-        file = self.folder / f"{stage}-{epoch:04d}.keras"
-        with replacing(file) as temporary:
-            model.save(temporary)
-        self._state["stages"][stage] = {"epoch": epoch, "file": file.name, "history": history}
-        write_json(self._file, self._state)
-        self._sweep()
-        return file
+        def check(epoch, logs):
+            if not math.isfinite(logs["loss"]):
+                raise RuntimeError(
+                    f"The training diverged: the loss was {logs['loss']} in epoch {epoch + 1}. "
+                    "Lower the learning rate. The model of the epoch before is kept."
+                )
+            after_epoch(model)
 
-    def _sweep(self) -> None:
-        """Remove checkpoints that progress.json does not name."""
-        named = {stage["file"] for stage in self._state["stages"].values()}
-        for file in self.folder.glob("*.keras"):
-            if file.name not in named:
-                file.unlink()
-
-    def _read(self, settings: dict) -> dict:
-        try:
-            state = json.loads(self._file.read_text(encoding="utf-8"))
-            before, stages = state["settings"], state["stages"]
-            for stage in stages.values():
-                epoch, file, _ = stage["epoch"], stage["file"], stage["history"].items()
-                if Path(file).name != file or not (self.folder / file).is_file() or epoch < 1:
-                    raise ValueError(f"no checkpoint {file!r}")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{str(self._file)!r} is damaged ({error!r}). Train without --resume."
-            ) from error
-        changed = {k for k in {*before, *settings} if before.get(k) != settings.get(k)}
-        if changed:
-            raise ValueError(
-                f"The run in {str(self.folder.parent)!r} was started with other settings: "
-                + ", ".join(f"{k}={before.get(k)!r}" for k in sorted(changed))
-                + ". Give the same ones to resume it, or train without --resume."
+        watcher = keras.callbacks.LambdaCallback(on_epoch_end=check)
+        with _Interrupt() as interrupt:
+            done = resumable_fit(
+                model,
+                self.folder / stage,
+                batches(0),
+                epochs=epochs,
+                every=_EVERY,
+                callbacks=[*callbacks, watcher, interrupt],
             )
-        return {"settings": before, "stages": stages}
+        after_epoch(model)  # a run may have ended between this and its last checkpoint
+        return model, done.history
+
+
+def stored(out: Path, settings: Settings, given: Collection[str]) -> Settings:
+    """The settings to resume the run in `out` with: its own, if there is one.
+
+    Args:
+        out: Folder of the run.
+        settings: What the command line says, options that were not typed at their defaults.
+        given: Names of the options that were typed.
+
+    Raises:
+        ValueError: If one that was typed differs from the run's, or its settings are damaged.
+    """
+    before = _read(out / FOLDER)
+    if before is None:
+        return settings
+    typed = {
+        key: value
+        for key, value in asdict(settings).items()
+        if key in given or (key.startswith("alpha_") and "alpha" in given)
+    }
+    changed = {key for key, value in typed.items() if before.get(key) != value}
+    if changed:
+        raise _other_settings(out / FOLDER, before, changed)
+    try:
+        return Settings(**before)
+    except TypeError as error:
+        raise _damaged(out / FOLDER, error) from error
+
+
+def _read(folder: Path) -> dict | None:
+    """The settings that a run was begun with; None where none was."""
+    file = folder / _FILE
+    if not file.exists():
+        return None
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))["settings"].items())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> ValueError:
+    return ValueError(f"{str(folder / _FILE)!r} is damaged ({error!r}). Train without --resume.")
+
+
+def _other_settings(folder: Path, before: dict, changed: Collection[str]) -> ValueError:
+    return ValueError(
+        f"The run in {str(folder.parent)!r} was started with other settings: "
+        + ", ".join(f"{key}={before.get(key)!r}" for key in sorted(changed))
+        + ". Give the same ones or none to resume it, or train without --resume."
+    )

@@ -15,7 +15,6 @@ taken within a round, and the median and the middle half over the rounds are pri
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import time
@@ -29,6 +28,7 @@ import numpy as np
 from keras import ops
 
 import keras_htaf
+from keras_htaf.files import write_json
 
 ALPHA, BETA = 8.0, 0.5
 CONTENDERS = {
@@ -156,7 +156,7 @@ def main() -> None:
             spread = f"{ratio:.2f} ({low:.2f} to {high:.2f})"
             print(f"| {mode} | {name} | {1e3 * np.median(values):.2f} | {spread} |")
     if options.json:
-        options.json.write_text(json.dumps({backend: figures}, indent=2) + "\n", encoding="utf-8")
+        write_json(options.json, {backend: figures})
 
 
 if __name__ == "__main__":

@@ -158,19 +158,14 @@ def train(slope: str, seed: int, data: datasets.Dataset, options) -> dict:
     if slope != "float" and SLOPES[slope][1]:
         anneal = [AnnealSharpness(*SLOPES[slope][1], frequency="step")]
 
-    def batches(epoch):
-        return data.train.batches(
-            options.batch_size, shuffle=True, seed=seed, augment=augment, initial_epoch=epoch
-        )
-
+    batches = data.train.batches(options.batch_size, shuffle=True, seed=seed, augment=augment)
     folder = options.out / "unfinished" / fingerprint(key(slope, seed, options))
     model, history, seconds = resumed.fit(
         folder,
-        lambda: network(slope, data, options, len(batches(0))),
+        lambda: network(slope, data, options, len(batches)),
         batches,
         options.epochs,
         anneal,
-        seed,
     )
     x, y = data.test.arrays()
     exact = keras_htaf.harden(model) if slope != "float" else model
