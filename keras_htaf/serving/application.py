@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -75,6 +76,7 @@ def build(artifacts: list[Artifact], options: Options):
 
     from keras_htaf.serving.errors import Refused
 
+    warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # KServe uses it
     logging.getLogger("kserve").setLevel(logging.WARNING)
     logging.getLogger("kserve.trace").setLevel(logging.WARNING)
     metrics = _Metrics()
@@ -91,6 +93,9 @@ def build(artifacts: list[Artifact], options: Options):
     async def refused(_, error: Refused):
         return JSONResponse({"error": str(error)}, error.status)
 
+    async def missing(_, error: NotImplementedError):
+        return JSONResponse({"error": str(error)}, 501)
+
     async def closed(model_name: str):
         raise Refused(403, f"Which models are served is decided at the start, not {model_name!r}.")
 
@@ -106,6 +111,7 @@ def build(artifacts: list[Artifact], options: Options):
     )
     rest.create_application()
     app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(NotImplementedError, missing)
     return Gate(app, options, set(repository.get_models()), metrics.count)
 
 

@@ -157,17 +157,21 @@ class Repository(ModelRepository):
 class Plane(DataPlane):
     """KServe's way from a route to a model, with bodies left as they are."""
 
+    def get_model_from_registry(self, name: str) -> Predictor:
+        """The model, or `Refused`, which leaves no traceback in the log."""
+        model = self.model_registry.get_model(name)
+        if model is None:
+            known = sorted(self.model_registry.get_models())
+            raise Refused(404, f"There is no model {name[:80]!r}. Expected one of {known}.")
+        return model
+
     async def get_model(self, name: str) -> Predictor:
         """The model; KServe's own would load one that is stuck again."""
         return self.get_model_from_registry(name)
 
     async def model_ready(self, model_name: str, disable_predictor_health_check=False) -> bool:
-        """True, or `Refused` with 404 or 503, without a traceback in the log."""
-        model = self.model_registry.get_model(model_name)
-        if model is None:
-            known = sorted(self.model_registry.get_models())
-            raise Refused(404, f"There is no model {model_name[:80]!r}. Expected one of {known}.")
-        if not await model.healthy():
+        """True, or `Refused` with 404 or 503."""
+        if not await self.get_model_from_registry(model_name).healthy():
             raise Refused(503, f"Model {model_name!r} is not ready: it does not answer.")
         return True
 

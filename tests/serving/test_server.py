@@ -46,7 +46,7 @@ def server(models):
     status, printed = found.stop()
     assert status == 0, printed
     assert found.gone()
-    assert "Traceback" not in printed
+    assert "Traceback" not in printed, printed
 
 
 def tensor(x=case.IMAGES, **more):
@@ -291,9 +291,9 @@ def test_slow_clients(server):
         answers[name] = raw(server, *parts, wait=0.3)
 
     slow = {
-        "body": (head, b"{", b'"', b"i", b"n", b"s", b"t"),
+        "body": (head, b"{", b'"'),
         "nothing": (),
-        "headers": (b"GET / HTTP/1.1\r\n", b"H", b"o", b"s", b"t", b":"),
+        "headers": (b"GET / HTTP/1.1\r\n", b"H", b"o"),
     }
     threads = [threading.Thread(target=ask, args=(k, *parts)) for k, parts in slow.items()]
     for thread in threads:
