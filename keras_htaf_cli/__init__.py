@@ -2,6 +2,7 @@
 
 app.py        the commands
 settings.py   what determines a training
+serving.py    how models are served
 
 A package of its own, since importing any part of `keras_htaf` imports Keras and its backend, which
 takes seconds: help and mistyped options answer at once. The work is done in `keras_htaf.cli`, which

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from keras_htaf_cli.serving import Options
 from keras_htaf_cli.settings import Settings
 
 app = typer.Typer(
@@ -208,6 +209,73 @@ def export(
         steps = ("smooth steps" if smooth else "exact steps") if has_steps(loaded) else "no steps"
         pixels = "normalised" if before is None else "raw"
         typer.echo(f"wrote {path} ({format}; {steps}; {pixels} pixels)")
+
+
+@app.command()
+def serve(
+    models: Annotated[
+        list[Path], typer.Argument(help="SavedModels (folders), .onnx or .khtaf files.")
+    ],
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a model in addresses; may be repeated. Default: of its file."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="0.0.0.0 to listen everywhere.")] = Options.host,
+    port: Annotated[int, typer.Option(help="0 for any free one.")] = Options.port,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = Options.workers,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of a computation. Default: cores / workers.")
+    ] = Options.threads,
+    max_batch: Annotated[
+        int, typer.Option(min=1, help="Rows of a request, and computed at once.")
+    ] = Options.max_batch,
+    max_explained: Annotated[
+        int, typer.Option(min=1, help="Rows of a request for explanations.")
+    ] = Options.max_explained,
+    max_body: Annotated[float, typer.Option(help="MiB of a request.")] = Options.max_body,
+    timeout: Annotated[float, typer.Option(help="Seconds to an answer.")] = Options.timeout,
+    read_timeout: Annotated[
+        float, typer.Option(help="Seconds for a client to send its request.")
+    ] = Options.read_timeout,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Requests in work, of each process.")
+    ] = Options.concurrency,
+    grace: Annotated[
+        float, typer.Option(help="Seconds for requests in work after SIGTERM.")
+    ] = Options.grace,
+    batching: Annotated[
+        bool, typer.Option(help="Compute requests that wait together.")
+    ] = Options.batching,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Write an InferenceService (YAML) instead of serving.")
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="Container image of the manifest.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Address of the folder with the models, for the manifest.")
+    ] = None,
+) -> None:
+    """Serve exported models over HTTP, on KServe's model server."""
+    with _plain_errors():
+        from keras_htaf.cli.serving import serve_files
+
+        options = Options(
+            host=host,
+            port=port,
+            workers=workers,
+            threads=threads,
+            max_batch=max_batch,
+            max_explained=max_explained,
+            max_body=max_body,
+            timeout=timeout,
+            read_timeout=read_timeout,
+            concurrency=concurrency,
+            grace=grace,
+            batching=batching,
+        )
+        status = serve_files(
+            models, name or (), options, out=manifest, image=image, storage=storage
+        )
+    raise typer.Exit(status)
 
 
 @app.command()

@@ -23,7 +23,7 @@ from keras import tree
 
 from keras_htaf.backend import firing, linear, portable
 from keras_htaf.backend.portable import random_state, set_random_state  # noqa: F401
-from keras_htaf.backend.turns import beside
+from keras_htaf.backend.turns import beside, wants_unrolled
 
 eager_scope = tf.init_scope
 
@@ -160,7 +160,8 @@ def scan(step, inputs, state, parameters, training=True):
     The kernel of the backward pass runs back over the states that the forward one has kept, and
     computes each turn anew: TensorFlow's own gradient of a loop keeps all intermediates.
     """
-    if tf.executing_eagerly():
+    known = all(x.shape[1] is not None for x in inputs.values())
+    if tf.executing_eagerly() or (known and wants_unrolled()):
         return portable.scan(step, inputs, state, parameters)
     if not training:
         outputs, state, _ = _loop(step, inputs, state, parameters, keep=False)

@@ -13,7 +13,7 @@ import contextlib
 import torch
 from torch.autograd.function import once_differentiable
 
-from keras_htaf.backend import firing, linear
+from keras_htaf.backend import firing, linear, portable
 from keras_htaf.backend.portable import scan  # noqa: F401
 from keras_htaf.backend.turns import beside, leaking, only
 
@@ -152,6 +152,8 @@ def _turns(on, x):
 
 
 def linear_recurrence(x, decay, first, mask=None, trained=True, training=True):
+    if torch.compiler.is_exporting():  # a program of plain operations
+        return portable.linear_recurrence(x, decay, first, mask)
     return _Linear.apply(x, decay, first, beside(mask, x))
 
 
@@ -237,6 +239,9 @@ _CACHED = 2**17
 def integrate_and_fire(
     neuron, x, state, decay, threshold, sharpness, scale, mask=None, training=True
 ):
+    if torch.compiler.is_exporting():
+        constants = decay, threshold, sharpness, scale
+        return portable.integrate_and_fire(neuron, x, state, *constants, mask)
     on = beside(mask, x)
     return _Fire.apply(neuron, x, state, decay, threshold, sharpness, scale, on)
 

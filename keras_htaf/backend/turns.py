@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from keras import ops
+
+_UNROLLED = ContextVar("unrolled", default=False)
+
+
+@contextmanager
+def unrolled():
+    """Within the context, a program that is traced holds turn after turn, where it can, no loop.
+
+    Converters to other formats know loops badly or not at all.
+    """
+    token = _UNROLLED.set(True)
+    try:
+        yield
+    finally:
+        _UNROLLED.reset(token)
+
+
+def wants_unrolled() -> bool:
+    """Whether a program is being traced that shall hold no loop."""
+    return _UNROLLED.get()
 
 
 def beside(mask, x):

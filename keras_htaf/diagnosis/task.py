@@ -34,7 +34,7 @@ def understand(model: keras.Model, y: np.ndarray, loss, outputs: tuple[int, ...]
     loss = _given(model, loss)
     labels = _labels(y, loss, outputs)
     logits = getattr(loss, "from_logits", None)
-    logits = not _gives_probabilities(model) if logits is None else logits
+    logits = not gives_probabilities(model) if logits is None else logits
     if loss is None:
         loss = _default(y, labels, outputs, logits)
     name = getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__)
@@ -117,7 +117,7 @@ def _default(y, labels, outputs, logits):
     return losses.SparseCategoricalCrossentropy(from_logits=logits)
 
 
-def _gives_probabilities(model) -> bool:
+def gives_probabilities(model) -> bool:
     """Whether the last layer is, or has as its activation, a softmax or sigmoid."""
     last = model
     while isinstance(last, keras.Model) and last.layers:

@@ -167,13 +167,20 @@ def explain(
         bits=bits,
         logits=logits,
         expected=codes.usage @ codes.weights + codes.bias,
-        contributions=codes.weights * (bits - codes.usage)[:, None],
+        contributions=shapley_values(codes, bits, codes.usage),
         sufficient=sufficient_set(codes, bits, nodes),
         counterfactual=counterfactual(codes, bits),
         neighbours=nearest(codes, bits, neighbours, None if index is None else [index]),
         concept_names=codes.concept_names,
         class_names=codes.class_names,
     )
+
+
+def shapley_values(codes: Codes, bits: np.ndarray, usage: np.ndarray) -> np.ndarray:
+    """phi_jk = W_jk (h_j - p_j), (m, K): what bit j adds to logit k, where absent bits are drawn
+    independently with the shares p = `usage` (m,). Of each class they add up to s_k - (p W + b)_k.
+    """
+    return codes.weights * (bits - usage)[:, None]
 
 
 def sample_number(codes: Codes, sample) -> int:

@@ -168,9 +168,9 @@ class Step(Sloped):
         return self._hard(x, sharpness, scale)
 
     @property
-    def is_tapped(self) -> bool:
-        """Whether someone looks at what the layer receives or gives (`tapped`)."""
-        return bool(self._taps or self._observers)
+    def has_taps(self) -> bool:
+        """Whether someone looks at what the layer receives, and may replace it (`tapped`)."""
+        return bool(self._taps)
 
     def tap(self, inputs):
         """What the taps make of the inputs."""

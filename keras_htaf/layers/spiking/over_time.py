@@ -97,11 +97,14 @@ class OverTime(NeuronLayer):
         state = self._state_before(x, initial_state)
         mask = None if mask is None else self._in_order(checked_mask(self, mask, x))
         parameters, inputs = self.parameters(), {"x": x} if mask is None else {"x": x, "mask": mask}
-        if self.spike is not None and self.spike.is_tapped:
+        if self.spike is not None and self.spike.has_taps:
             return self._watched(inputs, state, parameters, training)
         if fast := closed.of(self, mask):
-            return fast(self, x, state, mask, parameters, bool(training))
-        (y,), state = self._scan(inputs, state, parameters, training)
+            y, state = fast(self, x, state, mask, parameters, bool(training))
+        else:
+            (y,), state = self._scan(inputs, state, parameters, training)
+        if self.spike is not None:
+            self.spike.observe(y)
         return y, state
 
     def _scan(self, inputs, state, parameters, training, looks=False):

@@ -102,11 +102,10 @@ def initial_state(model: keras.Model, batch_size: int) -> list:
     check_sizes(batch_size=batch_size)
     shapes = {tensor.name: (batch_size, *tensor.shape[1:]) for tensor in model.inputs}
     found = {}
-    for layer in model.layers:
+    for layer in _with_states(model):
         names = _names(layer)
-        if names and names[0] in shapes:
-            states = layer.first_state(ops.zeros(shapes[names[0]], layer.compute_dtype))
-            found.update(zip(names, states, strict=True))
+        states = layer.first_state(ops.zeros(shapes[names[0]], layer.compute_dtype))
+        found.update(zip(names, states, strict=True))
     if not found:
         raise ValueError(
             f"Model {model.name!r} has no states among its inputs {list(shapes)}. Expected one "
@@ -114,6 +113,21 @@ def initial_state(model: keras.Model, batch_size: int) -> list:
         )
     states = [(tensor, found[tensor.name]) for tensor in model.inputs if tensor.name in found]
     return [ops.cast(state, tensor.dtype) for tensor, state in states]
+
+
+def state_names(model: keras.Model) -> list[str]:
+    """The names of a model's inputs that are states, in order; none of an ordinary model's.
+
+    A model that `streaming` made gives the states behind its other outputs, in the same order.
+    """
+    known = {name for layer in _with_states(model) for name in _names(layer)}
+    return [tensor.name for tensor in model.inputs if tensor.name in known]
+
+
+def _with_states(model) -> list:
+    """The layers whose states are inputs of the model."""
+    given = {tensor.name for tensor in model.inputs}
+    return [layer for layer in model.layers if _names(layer) and _names(layer)[0] in given]
 
 
 class _Stream:

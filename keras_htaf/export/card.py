@@ -1,0 +1,224 @@
+"""The card beside an artifact: what it is, how well it does, how to load it."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+import keras_htaf
+from keras_htaf import costs
+from keras_htaf.export import snippets
+from keras_htaf.export.formats import FORMATS
+from keras_htaf.export.samples import draw
+from keras_htaf.export.verification import Reference, Verification
+from keras_htaf.layers import BinaryLayer
+from keras_htaf.quantizers import Step
+
+_OWN_PACKAGES = {
+    "tf_saved_model": ("tensorflow",),
+    "onnx": ("onnx", "onnxruntime"),
+    "openvino": ("onnx", "openvino"),
+    "litert": ("tensorflow", "ai-edge-litert"),
+    "torch": ("torch",),
+    "packed": ("numba",),
+}
+GIVEN = ("data", "metrics", "classes", "concepts", "preprocessing")
+"""What a caller may say."""
+
+
+def find(path: str | os.PathLike) -> dict | None:
+    """The card of an artifact, or None if there is none.
+
+    Args:
+        path: What `keras_htaf.export.export` wrote.
+
+    Raises:
+        ValueError: If there is a card that cannot be read.
+
+    Example:
+
+    >>> find(tmp / "nothing.onnx") is None
+    True
+    """
+    file = places(Path(path))[0]
+    if not file.is_file():
+        return None
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+        card["format"], card["inputs"], card["outputs"]
+        return card
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{str(file)!r} is no model card ({error!r}). Expected JSON that "
+            "keras_htaf.export.export wrote; export the model again."
+        ) from error
+
+
+def places(path: Path) -> tuple[Path, Path]:
+    """The card's files, JSON and Markdown, of an artifact."""
+    if path.is_dir():
+        # TensorFlow's place for what is not its own.
+        return path / "assets.extra" / "card.json", path / "assets.extra" / "card.md"
+    return path.with_name(f"{path.name}.card.json"), path.with_name(f"{path.name}.card.md")
+
+
+def write(card: dict, path: Path) -> list[Path]:
+    """Write a card in its places."""
+    files = json_file, page = places(path)
+    json_file.parent.mkdir(exist_ok=True)
+    json_file.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    page.write_text(snippets.page(card), encoding="utf-8")
+    return list(files)
+
+
+def make(
+    reference: Reference,
+    like: keras.Model,
+    steps: str,
+    format: str,
+    path: Path,
+    result: Verification | None,
+    given: dict | None,
+) -> dict:
+    """What the card says.
+
+    Args:
+        reference: Of what was exported.
+        like: The model that it is of, with its steps as they were exported.
+        steps: "exact", "smooth" or "none".
+        format: Of the artifact.
+        path: The artifact.
+        result: How it compares with its model, or None.
+        given: Of the keys in `GIVEN`.
+
+    Raises:
+        ValueError: If `given` has other keys.
+    """
+    program, files, outputs = reference.program, files_of(path), reference.outputs_of(format)
+    given = given or {}
+    if unknown := set(given) - set(GIVEN):
+        raise ValueError(f"Received card={sorted(unknown)}. Expected the keys {GIVEN}.")
+    head = _head(like)
+    concepts = given.get("concepts")
+    if concepts is None and head is not None:
+        concepts = [f"bit {i}" for i in range(len(head["kernel"]))]
+    card = {
+        "format": format,
+        "name": like.name,
+        "kind": "classifier" if program.scores else "other",
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "steps": steps,
+        "inputs": [
+            {"name": x.name, "shape": list(x.shape), "dtype": x.dtype} for x in program.inputs
+        ],
+        "outputs": _outputs(reference, outputs),
+        "states": program.states or None,
+        "signatures": None,
+        "classes": _listed(given.get("classes")),
+        "concepts": _listed(concepts),
+        "head": head,
+        "preprocessing": given.get("preprocessing"),
+        "data": given.get("data"),
+        "metrics": given.get("metrics"),
+        "parameters": like.count_params(),
+        "bits": _bits(like),
+        "size_bytes": sum(file.stat().st_size for file in files),
+        "checksum": {"sha256": checksum(files)},
+        "versions": _versions(format),
+        "backend": keras.config.backend(),
+        "verification": None,
+    }
+    if format == "tf_saved_model":
+        card["signatures"] = {"serving_default": program.served}
+        if program.bits:
+            card["signatures"]["bits"] = list(outputs)
+    if result is not None:
+        rows = [vars(row) for row in result.rows]
+        numbers = {"samples": result.samples, "at_rounding": result.at_rounding}
+        card["verification"] = {**numbers, "rows": rows}
+    card["load"] = snippets.load(card, path.name)
+    return card
+
+
+def checksum(files: list[Path]) -> str:
+    """SHA-256 over the contents of files, in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        with file.open("rb") as stream:
+            while part := stream.read(2**20):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files of an artifact, without its card."""
+    if not path.is_dir():
+        others = [path.with_suffix(suffix) for f in FORMATS.values() for suffix in f.beside]
+        return [path, *(file for file in others if path.suffix == ".xml" and file.is_file())]
+    own = path / "assets.extra"
+    return sorted(f for f in path.rglob("*") if f.is_file() and own not in f.parents)
+
+
+def _outputs(reference: Reference, outputs: dict) -> list[dict]:
+    """Names, shapes and dtypes; a size that depends on the inputs' is None."""
+    program, known = reference.program, {}
+    if any(None in x.shape[1:] for x in program.inputs):
+        known = [Reference.of(program, draw(program, time=time)).made for time in (3, 4)]
+        known = {
+            name: [
+                a if a == b else None for a, b in zip(known[0][name].shape, y.shape, strict=True)
+            ]
+            for name, y in known[1].items()
+        }
+    batch = program.inputs[0].shape[0]
+    return [
+        {
+            "name": name,
+            "shape": [batch, *known.get(name, y.shape)[1:]],
+            "dtype": y.dtype.name,
+        }
+        for name, y in outputs.items()
+    ]
+
+
+def _listed(names) -> list[str] | None:
+    return None if names is None else [str(name) for name in names]
+
+
+def _head(model: keras.Model) -> dict | None:
+    """Of a concept model, the head that reads the bits."""
+    layers = {layer.name: layer for layer in model.layers}
+    step, head = layers.get("concepts"), layers.get("head")
+    plain = isinstance(head, keras.layers.Dense) and not isinstance(head, BinaryLayer)
+    if not isinstance(step, Step) or not plain or head.kernel.shape[0] != step.output.shape[-1]:
+        return None
+    kernel, bias = head.kernel, head.bias
+    kernel = np.asarray(ops.convert_to_numpy(kernel), "float32")
+    bias = np.zeros(kernel.shape[1]) if bias is None else ops.convert_to_numpy(bias)
+    return {"kernel": kernel.tolist(), "bias": np.asarray(bias, "float32").tolist()}
+
+
+def _bits(model: keras.Model) -> dict | None:
+    try:
+        return costs.summary(model).to_dict()
+    except ValueError:  # it knows functional models only
+        return None
+
+
+def _versions(format: str) -> dict[str, str]:
+    names = ["keras", "numpy", keras.config.backend(), *_OWN_PACKAGES.get(format, ())]
+    found = {"keras_htaf": keras_htaf.__version__}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

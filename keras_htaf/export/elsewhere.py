@@ -1,0 +1,70 @@
+"""A model that another backend writes: its weights travel in a `.keras` file to a second process.
+
+Run as `python -m keras_htaf.export.elsewhere FOLDER`, where FOLDER holds model.keras and job.json.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+
+from keras_htaf.export.program import Program
+from keras_htaf.saving import load_model
+
+
+def write(format: str, program: Program, path: Path, backend: str) -> None:
+    """Write a program with the backend that can, which may be this process's own.
+
+    Raises:
+        RuntimeError: If the second process fails, with the end of what it said.
+    """
+    if backend == keras.config.backend():
+        module(format).write(program, path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        program.model.save(Path(folder) / "model.keras")
+        job = {
+            "format": format,
+            "path": str(path),
+            "program": {
+                "outputs": program.outputs,
+                "scores": program.scores,
+                "bits": program.bits,
+                "states": program.states,
+            },
+        }
+        (Path(folder) / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        command = [sys.executable, "-m", __name__, folder]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(
+            f"The second process, which writes {format} with Keras on {backend}, failed. Models "
+            f"with your own layers must be exported under KERAS_BACKEND={backend}. Its output "
+            f"ended with:\n{done.stderr[-2000:]}"
+        )
+
+
+def module(format: str):
+    """The module that writes a format."""
+    name = "saved_model" if format == "tf_saved_model" else format
+    return importlib.import_module(f"keras_htaf.export.writers.{name}")
+
+
+def _main(folder: Path) -> None:
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    options = job["program"]
+    options["outputs"] = tuple(options["outputs"])
+    program = Program(load_model(folder / "model.keras"), **options)
+    module(job["format"]).write(program, Path(job["path"]))
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))

@@ -1,0 +1,97 @@
+"""Which format is written where, by what, and what runs it."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+import keras
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of artifact.
+
+    Attributes:
+        suffix: Of its file; "" for a folder.
+        routes: By the backend that can write it, best first, the packages that this takes beside
+            the backend's own.
+        runtime: The module that runs it.
+        extras: Of this package, those that bring all of that.
+        beside: Suffixes of further files of the artifact.
+    """
+
+    suffix: str
+    routes: dict[str, tuple[str, ...]]
+    runtime: str
+    extras: str
+    beside: tuple[str, ...] = ()
+
+
+_TF2ONNX, _ONNXSCRIPT = ("tensorflow", "tf2onnx", "onnx"), ("torch", "onnxscript", "onnx")
+_PACKED = ("numba", "safetensors", "threadpoolctl")
+
+FORMATS = {
+    "tf_saved_model": Format(
+        "",
+        {"tensorflow": ("tensorflow",), "jax": ("tensorflow",)},
+        "tensorflow",
+        "export",
+    ),
+    "onnx": Format(".onnx", {"tensorflow": _TF2ONNX, "torch": _ONNXSCRIPT}, "onnxruntime", "onnx"),
+    "openvino": Format(
+        ".xml",
+        {"tensorflow": (*_TF2ONNX, "openvino"), "torch": (*_ONNXSCRIPT, "openvino")},
+        "openvino",
+        "onnx,openvino",
+        (".bin",),
+    ),
+    "litert": Format(".tflite", {"tensorflow": ("tensorflow",)}, "ai_edge_litert", "litert"),
+    "torch": Format(".pt2", {"torch": ("torch",)}, "torch", "torch"),
+    "packed": Format(".khtaf", dict.fromkeys(BACKENDS, _PACKED), "keras_htaf_packed", "packed"),
+}
+"""By name."""
+
+
+def checked(format: str) -> Format:
+    """The format of a name, or a ValueError that says which there are."""
+    if format not in FORMATS:
+        raise ValueError(f"Received format={format!r}. Expected one of {list(FORMATS)}.")
+    return FORMATS[format]
+
+
+def writer_of(format: str) -> str:
+    """The backend that writes a format: Keras's own if it can, else another that is installed.
+
+    Raises:
+        ImportError: If packages are missing, with the command that installs them.
+    """
+    routes, own = FORMATS[format].routes, keras.config.backend()
+    lacking = {
+        backend: [name for name in packages if not installed(name)]
+        for backend, packages in routes.items()
+    }
+    for backend in sorted(routes, key=lambda backend: backend != own):  # its order is kept
+        if not lacking[backend] and (backend == own or installed(backend)):
+            return backend
+    chosen = own if own in lacking else min(lacking, key=lambda backend: len(lacking[backend]))
+    raise _missing(format, lacking[chosen])
+
+
+def check_runtime(format: str) -> None:
+    """An ImportError with the command that installs it, if what runs a format is missing."""
+    if not installed(FORMATS[format].runtime):
+        raise _missing(format, [FORMATS[format].runtime], " and checking it")
+
+
+def installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _missing(format: str, packages: list[str], what: str = "") -> ImportError:
+    return ImportError(
+        f"Writing {format}{what} needs {', '.join(packages)}, whatever backend trained the model: "
+        f'pip install "keras-htaf[{FORMATS[format].extras}]"'
+    )

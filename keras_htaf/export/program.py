@@ -1,0 +1,247 @@
+"""What an artifact computes: a model, the names of what goes in, and names for what comes out."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import keras
+from keras import ops
+
+from keras_htaf.diagnosis.task import gives_probabilities
+from keras_htaf.hardening import step_layers, unit_steps
+from keras_htaf.models.spiking.streaming import state_names
+from keras_htaf.quantizers import Step
+
+SCORES = ("logits", "softmax", "sigmoid")
+MEANINGS = ("auto", "logits", "probabilities", "values")
+NEXT = "_next"
+"""What the name of a state that comes out has more than that of the state which goes in."""
+_TINY = 1e-37
+"""Stands for a probability of 0, whose logarithm has no number."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """What goes in under a name; a size is None where any is taken."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """A model as it is exported.
+
+    Attributes:
+        model: With the steps that the artifact shall have, and its preprocessing.
+        outputs: A name for each output of the model.
+        scores: What the first output is, "logits", "softmax" or "sigmoid", which gives "logits" and
+            "probabilities" in its place; None for something else.
+        bits: Whether there is an output for each step too.
+        states: By the name of a state that goes in, that of the one that comes out.
+    """
+
+    model: keras.Model
+    outputs: tuple[str, ...]
+    scores: str | None = None
+    bits: bool = True
+    states: dict[str, str] | None = None
+
+    @property
+    def inputs(self) -> list[Input]:
+        """What goes in, in order."""
+        names = distinct(plain_name(x.name) for x in self.model.inputs)
+        return [
+            Input(name, tuple(x.shape), keras.backend.standardize_dtype(x.dtype))
+            for name, x in zip(names, self.model.inputs, strict=True)
+        ]
+
+    @property
+    def served(self) -> list[str]:
+        """The names of the outputs other than bits."""
+        return ["logits", "probabilities", *self.outputs[1:]] if self.scores else [*self.outputs]
+
+    def __call__(self, *inputs, bits: bool | None = None) -> dict:
+        """The outputs by name; the bits too if `bits`, by default where the program has them."""
+        seen = {}
+        with ExitStack() as stack:
+            if self.bits if bits is None else bits:
+                seen = stack.enter_context(watched(self.model))
+            given = keras.tree.pack_sequence_as(self.model.input, list(inputs))
+            made = keras.tree.flatten(self.model(given, training=False))
+        return {**self._named(made), **{name: _wide(y) for name, (_, y) in seen.items()}}
+
+    def _named(self, made) -> dict:
+        named = dict(zip(self.outputs, made, strict=True))
+        if self.scores is None:
+            return {name: _wide(y) if name not in self._kept else y for name, y in named.items()}
+        first = _wide(named.pop(self.outputs[0]))
+        return {**_classified(first, self.scores), **named}
+
+    @property
+    def _kept(self) -> set[str]:
+        return set((self.states or {}).values())
+
+
+def _wide(y):
+    """Half precision as float32, which every runtime knows."""
+    dtype = keras.backend.standardize_dtype(y.dtype)
+    return ops.cast(y, "float32") if dtype in ("float16", "bfloat16") else y
+
+
+def _classified(y, scores) -> dict:
+    if scores == "logits":
+        single = y.shape[-1] == 1
+        return {"logits": y, "probabilities": (ops.sigmoid if single else ops.softmax)(y)}
+    logits = ops.log(ops.maximum(y, _TINY))
+    if scores == "sigmoid":
+        logits = logits - ops.log(ops.maximum(1.0 - y, _TINY))
+    return {"logits": logits, "probabilities": y}
+
+
+@contextmanager
+def watched(model: keras.Model, tap=None) -> Iterator[dict[str, tuple]]:
+    """While the model is called, (step, bits) of each call of a step, by name, in their order.
+
+    Steps within the cell of a `keras.layers.RNN`, whose values do not leave its loop, are left out.
+
+    Args:
+        model: The model.
+        tap: Function of a step's name and input, called before the step; it returns the input.
+    """
+    cells = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
+    within = {id(step) for cell in cells for step in step_layers(cell)}
+    seen, times = {}, Counter()
+    with ExitStack() as stack:
+        for step in unit_steps(model):
+            if id(step) not in within:
+                observe, receive = _hooks(step, seen, times, tap)
+                stack.enter_context(step.tapped(receive if tap else None, observe))
+        yield seen
+
+
+def _hooks(step: Step, seen: dict, times: Counter, tap):
+    base = plain_name(step.path or step.name)
+
+    def observe(y):
+        times[base] += 1
+        seen[_numbered(base, times[base])] = step, y
+
+    def receive(x):
+        return tap(_numbered(base, times[base] + 1), x)
+
+    return observe, receive
+
+
+def _numbered(name: str, time: int) -> str:
+    return name if time == 1 else f"{name}.{time}"
+
+
+def plain_name(name: str) -> str:
+    """A name that every format takes."""
+    return re.sub(r"[^\w.]", "_", name.replace("/", "."))
+
+
+def distinct(names) -> list[str]:
+    """The names, with numbers behind those that came before."""
+    times, found = Counter(), []
+    for name in names:
+        times[name] += 1
+        found.append(_numbered(name, times[name]))
+    return found
+
+
+def prepare(
+    model: keras.Model, like: keras.Model, preprocessing, outputs: str, bits: bool
+) -> Program:
+    """The program of a model.
+
+    Args:
+        model: With its steps as they shall be.
+        like: The model that it is a copy of, which may be compiled.
+        preprocessing: Layer before the first input, or None.
+        outputs: One of `MEANINGS`.
+        bits: As for `Program`.
+
+    Raises:
+        ValueError: If the outputs cannot be what they are said to be.
+    """
+    model = _functional(model)
+    states = {plain_name(name): plain_name(name) + NEXT for name in state_names(model)}
+    made = model.outputs[: len(model.outputs) - len(states)]
+    scores = _scores(model, like, made, outputs)
+    if len(made) == 1:
+        names = ["output"]
+    else:
+        names = [plain_name(name) for name in model.output_names[: len(made)]]
+    names = distinct([*names, *states.values()])
+    if preprocessing is not None:
+        model = _preceded(model, preprocessing)
+    return Program(model, tuple(names), scores, bits, states)
+
+
+def _functional(model: keras.Model) -> keras.Model:
+    """A model that knows its inputs."""
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs, model.outputs, name=model.name)
+    if getattr(model, "inputs", None):
+        return model
+    shape = (model.get_build_config() or {}).get("input_shape")
+    if not isinstance(shape, (tuple, list)) or not all(
+        n is None or isinstance(n, int) for n in shape
+    ):
+        raise ValueError(
+            f"Model {model.name!r} ({type(model).__name__}) does not say what its inputs are. "
+            "Expected a functional or sequential model, or one with a single input."
+        )
+    inputs = keras.Input(batch_shape=(None, *shape[1:]), name="inputs")
+    return keras.Model(inputs, model(inputs, training=False), name=model.name)
+
+
+def _preceded(model: keras.Model, preprocessing) -> keras.Model:
+    """The model behind a layer for its first input, under the same names."""
+    first, *others = [
+        keras.Input(batch_shape=x.shape, dtype=x.dtype if i else "float32", name=x.name)
+        for i, x in enumerate(model.inputs)
+    ]
+    given = keras.tree.pack_sequence_as(model.input, [preprocessing(first), *others])
+    inputs = keras.tree.pack_sequence_as(model.input, [first, *others])
+    return keras.Model(inputs, model(given), name=f"{model.name}_on_raw")
+
+
+def _scores(model, like, made, outputs: str) -> str | None:
+    """What the single output of a classifier is; None of another model."""
+    if outputs not in MEANINGS:
+        raise ValueError(f"Received outputs={outputs!r}. Expected one of {MEANINGS}.")
+    of_classes = len(made) == 1 and len(made[0].shape) == 2
+    if outputs in ("logits", "probabilities") and not of_classes:
+        raise ValueError(
+            f"Received outputs={outputs!r} for a model with outputs of shapes "
+            f"{[tuple(y.shape) for y in made]}. Expected one output (batch, classes)."
+        )
+    if outputs == "values" or not of_classes:
+        return None
+    probabilities = "sigmoid" if made[0].shape[-1] == 1 else "softmax"
+    if outputs == "auto":
+        outputs = _meaning(model, like, made[0])
+    return {"logits": "logits", "probabilities": probabilities}.get(outputs)
+
+
+def _meaning(model, like, output) -> str:
+    """By the last activation; else by the loss; else logits if there are several."""
+    if gives_probabilities(model):
+        return "probabilities"
+    loss = getattr(like, "loss", None) if like.compiled else None
+    if loss is not None and not isinstance(loss, (list, tuple, dict)):
+        name = getattr(loss, "name", None) or getattr(loss, "__name__", None) or str(loss)
+        name = f"{name}{type(loss).__name__}".replace("_", "").lower()
+        if any(word in name for word in ("mean", "huber", "logcosh")):
+            return "values"
+        if getattr(loss, "from_logits", None) or "crossentropy" in name:
+            return "logits"
+    return "logits" if output.shape[-1] > 1 else "values"

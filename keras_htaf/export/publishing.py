@@ -1,0 +1,49 @@
+"""Where artifacts appear, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from keras_htaf.export.formats import FORMATS, Format
+from keras_htaf.files import replacing
+
+
+def check(path: Path, format: str) -> None:
+    """A ValueError if an artifact may not be written there."""
+    suffix = FORMATS[format].suffix
+    if suffix and (path.suffix != suffix or path.is_dir()):
+        raise ValueError(
+            f"Received the path {str(path)!r} for format {format!r}. Expected a file whose name "
+            f"ends in {suffix}."
+        )
+    if not suffix and path.exists() and not (path / "saved_model.pb").is_file():
+        if path.is_dir() and not any(path.iterdir()):
+            return
+        raise ValueError(
+            f"{str(path)!r} exists and is no SavedModel. Expected a new folder, or one that an "
+            "earlier export wrote."
+        )
+
+
+@contextmanager
+def prepared(path: Path, format: Format) -> Iterator[Path]:
+    """A path for an artifact and its card, which appear at `path` if the block ends well."""
+    if not format.suffix:
+        with replacing(path) as temporary:
+            yield temporary
+        return
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
+    try:
+        yield folder / path.name
+        # The artifact itself last: whoever sees it sees all of it.
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
+            os.replace(file, path.parent / file.name)
+    finally:
+        shutil.rmtree(folder)

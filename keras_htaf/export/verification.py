@@ -1,0 +1,303 @@
+"""An artifact's outputs beside its model's.
+
+An exact step of a number that rounds to the other side of its threshold gives the other bit, and
+all that follows may differ. So a sample is left out of the comparison where that, and nothing else,
+is why it differs: where, at the first step (of spiking neurons: at the first time) whose bits
+differ, each of these received a number within `ROUNDING` of the largest there. How many samples
+were left out is said, and more than half may not be. Likewise a decision may be another one of two
+classes whose outputs differ by no more.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_htaf.export import runtimes
+from keras_htaf.export.formats import FORMATS
+from keras_htaf.export.program import Program, watched
+from keras_htaf.export.samples import batches
+from keras_htaf.layers.spiking.spike import Spike
+
+ROUNDING = {"float32": 1e-5, "float64": 1e-5, "float16": 4e-3, "bfloat16": 3e-2}
+"""By the least precise dtype in a model: what rounding may do to a number, relative to the largest
+beside it: that of some eighty operations in float32, of four in half precision."""
+CLOSE = 100
+"""Times as much may values that are no decisions differ, sums of many numbers."""
+_PATIENCE = 600.0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One output of an artifact, over the samples that are not at the edge of a step.
+
+    Attributes:
+        output: Its name.
+        max_abs_difference: The largest difference to the model's.
+        decisions_equal: Whether all bits, or all decisions, are the model's; of outputs that
+            decide nothing, whether they are the same but for rounding.
+    """
+
+    output: str
+    max_abs_difference: float
+    decisions_equal: bool
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How an artifact, run in its runtime, compares with its model; `print` it.
+
+    Attributes:
+        format: Of the artifact.
+        samples: How many were compared.
+        at_rounding: How many of them were left out, being at the edge of a step.
+        rows: The outputs.
+        apart: Whether it ran in a process of its own, without Keras.
+    """
+
+    format: str
+    samples: int
+    at_rounding: int
+    rows: tuple[Difference, ...]
+    apart: bool
+
+    @property
+    def equal(self) -> bool:
+        """Whether the artifact decides as the model does."""
+        return (
+            all(row.decisions_equal for row in self.rows) and 2 * self.at_rounding <= self.samples
+        )
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of any output."""
+        return max(row.max_abs_difference for row in self.rows)
+
+    def __str__(self):
+        width = max(len("output"), *(len(row.output) for row in self.rows))
+        lines = [f"{'output':{width}}  largest difference  decisions"]
+        for row in self.rows:
+            same = "equal" if row.decisions_equal else "DIFFER"
+            lines.append(f"{row.output:{width}}  {row.max_abs_difference:18.1e}  {same}")
+        left = f", {self.at_rounding} of them at the edge of a step" if self.at_rounding else ""
+        where = "without Keras" if self.apart else "in this process"
+        runtime = FORMATS[self.format].runtime
+        return "\n".join([*lines, f"{self.samples} samples{left}, by {runtime} {where}"])
+
+
+@dataclass(frozen=True)
+class Bits:
+    """The bits of one call of a step, (samples, times, bits), and what the step received."""
+
+    name: str
+    given: np.ndarray
+    received: np.ndarray
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a model gives for samples.
+
+    Attributes:
+        program: What was run.
+        samples: Inputs by name.
+        made: All outputs by name.
+        steps: What its exact steps received and gave, in their order.
+    """
+
+    program: Program
+    samples: dict[str, np.ndarray]
+    made: dict[str, np.ndarray]
+    steps: list[Bits]
+
+    @classmethod
+    def of(cls, program: Program, samples: dict) -> Reference:
+        """Run the model, which stays as it is."""
+        received = {}
+
+        def tap(name, x):
+            received[name] = x
+            return x
+
+        tensors = [ops.convert_to_tensor(x, x.dtype.name) for x in samples.values()]
+        with keras.StatelessScope(), watched(program.model, tap) as seen:
+            made = {name: _array(y) for name, y in program(*tensors, bits=False).items()}
+        given = {name: _array(y) for name, (_, y) in seen.items()}
+        if program.bits:
+            made.update(given)
+        count = len(tensors[0])
+        steps = [
+            Bits(name, *(_over_time(a, step, count) for a in (given[name], _array(received[name]))))
+            for name, (step, _) in seen.items()
+            if step.forward_mode == "hard"
+        ]
+        return cls(program, samples, made, steps)
+
+    def outputs_of(self, format: str) -> dict[str, np.ndarray]:
+        """Those of a format: a packed network has the model's own output and no other."""
+        if format != "packed":
+            return self.made
+        probabilities = self.program.scores in ("softmax", "sigmoid")
+        name = "probabilities" if probabilities else self.program.served[0]
+        return {name: self.made[name]}
+
+
+def verify(reference: Reference, format: str, path: Path) -> Verification:
+    """Run an artifact and compare it.
+
+    Raises:
+        RuntimeError: If it cannot be run, has other outputs, or decides otherwise.
+    """
+    program, steps = reference.program, reference.steps
+    expected = reference.outputs_of(format)
+    parts = batches(reference.samples, program.inputs[0].shape[0])
+    apart = FORMATS[format].runtime not in sys.modules
+    run = _run_apart if apart else runtimes.run
+    parts = run(format, path, parts, list(expected))
+    found = {name: np.concatenate([made[name] for made in parts]) for name in parts[0]}
+    if set(found) != set(expected):
+        raise RuntimeError(
+            f"The {format} artifact gives the outputs {sorted(found)}. Expected {sorted(expected)}."
+        )
+    count = len(next(iter(reference.samples.values())))
+    expected = {name: _by_sample(name, y, found, count) for name, y in expected.items()}
+    tolerance = _tolerance(program.model)
+    left_out = _at_the_edge(steps, expected, found, tolerance)
+    exact = {step.name for step in steps}
+    rows = tuple(
+        _compared(name, y[~left_out], found[name][~left_out], name in exact, tolerance)
+        for name, y in expected.items()
+    )
+    result = Verification(format, count, int(left_out.sum()), rows, apart)
+    if not result.equal:
+        raise RuntimeError(_failure(reference, result))
+    return result
+
+
+def _array(x) -> np.ndarray:
+    if keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16"):
+        x = ops.cast(x, "float32")
+    return np.asarray(ops.convert_to_numpy(x))
+
+
+def _over_time(x: np.ndarray, step, count: int) -> np.ndarray:
+    """(samples, times, bits); a folded time axis is part of the bits."""
+    times = x.shape[1] if isinstance(step, Spike) and len(x) == count else 1
+    return x.reshape(count, times, -1)
+
+
+def _run_apart(format: str, path: Path, parts: list, names: list[str]) -> list[dict]:
+    """As `runtimes.run`, in a process that cannot import Keras."""
+    home = str(Path(runtimes.__file__).parents[2])  # where keras_htaf_packed is
+    paths = [p for p in (os.environ.get("PYTHONPATH"), home) if p]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder) / "given.npz", Path(folder) / "made.npz"
+        runtimes.write_arrays(given, parts, names)
+        # -P: or the modules beside the script would be found first.
+        command = [sys.executable, "-P", runtimes.__file__, format, path, given, made]
+        done = subprocess.run(
+            list(map(str, command)),
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_PATIENCE,
+        )
+        if done.returncode:
+            raise RuntimeError(
+                f"The {format} artifact does not run where Keras is not:\n{done.stderr[-2000:]}"
+            )
+        return runtimes.read_arrays(made)[0]
+
+
+def _tolerance(model: keras.Model) -> float:
+    return max(ROUNDING.get(layer.compute_dtype, 0.0) for layer in model._flatten_layers())
+
+
+def _by_sample(name: str, y, found: dict, count: int) -> np.ndarray:
+    """The model's output as (samples, ...), and in `found` the artifact's."""
+    if y.shape != found[name].shape:
+        raise RuntimeError(
+            f"The artifact's output {name!r} has the shape {found[name].shape}. Expected {y.shape}."
+        )
+    found[name] = found[name].reshape(count, -1)
+    return y.reshape(count, -1)
+
+
+def _at_the_edge(steps: list[Bits], expected, found, tolerance: float) -> np.ndarray:
+    """Which samples differ for no other reason than rounding before a step."""
+    left_out = np.zeros(len(next(iter(expected.values()))), bool)
+    decided = left_out.copy()
+    for step in steps:
+        near = np.abs(step.received) <= tolerance * np.abs(step.received).max(initial=0.0)
+        if step.name not in found:  # then any bit at the edge may be the reason
+            left_out |= near.any((1, 2)) & _differing(expected, found, tolerance)
+            continue
+        other = found[step.name].reshape(step.given.shape) != step.given
+        times = other.any(2)
+        rows, first = np.arange(len(times)), times.argmax(1)
+        unexplained = (other & ~near)[rows, first].any(1)
+        left_out |= times.any(1) & ~decided & ~unexplained
+        decided |= times.any(1)
+    return left_out
+
+
+def _differing(expected, found, tolerance: float) -> np.ndarray:
+    """Which samples have another output, beyond what is `CLOSE`."""
+    far = [
+        (np.abs(y - found[name]) > CLOSE * tolerance * np.abs(y).max(initial=0.0)).any(1)
+        for name, y in expected.items()
+    ]
+    return np.any(far, axis=0)
+
+
+def _compared(name: str, y, made, exact: bool, tolerance: float) -> Difference:
+    """One output; `exact` bits must be equal, other values close, decisions of classes equal."""
+    if not y.size:
+        return Difference(name, 0.0, True)
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(made.astype("float64") - y.astype("float64"))
+    difference[made == y] = 0.0  # of infinities, too
+    largest = float(difference.max())
+    if exact:
+        return Difference(name, largest, bool((made == y).all()))
+    scale = float(np.abs(y[np.isfinite(y)]).max(initial=0.0))
+    equal = largest <= CLOSE * tolerance * scale  # false for NaN
+    if name in ("logits", "probabilities"):
+        equal = equal and _decide_alike(y, made, tolerance * scale, name)
+    return Difference(name, largest, equal)
+
+
+def _decide_alike(y, made, edge: float, name: str) -> bool:
+    if y.shape[1] == 1:
+        threshold = 0.0 if name == "logits" else 0.5
+        other = (y > threshold) != (made > threshold)
+        return not (other & (np.abs(y - threshold) > edge)).any()
+    rows = np.arange(len(y))
+    lost = y.max(1) - y[rows, made.argmax(1)]
+    return bool((lost <= 2 * edge).all())
+
+
+def _failure(reference: Reference, result: Verification) -> str:
+    again = Reference.of(reference.program, reference.samples).made
+    if any(
+        not np.array_equal(y, reference.made[name], equal_nan=True) for name, y in again.items()
+    ):
+        return (
+            f"Model {reference.program.model.name!r} draws random numbers, so its artifact cannot "
+            "be compared with it. Export it with verify=False."
+        )
+    return (
+        f"The {result.format} artifact does not give what the model gives, on {result.samples} "
+        f"samples:\n{result}\nNothing was written. If the samples are unlike the model's data, "
+        "give some of these as samples=."
+    )

@@ -1,0 +1,39 @@
+"""TensorFlow SavedModels."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import keras
+
+from keras_htaf.export.program import Program
+
+
+def write(program: Program, path: Path) -> None:
+    """Write Keras's `serve`, and the signatures `serving_default` and `bits`."""
+    archive = keras.export.ExportArchive()
+    model = program.model
+    specs = keras.tree.pack_sequence_as(model.input, specs_of(program))
+    archive.track_and_add_endpoint("serve", model, [specs])
+    archive.add_endpoint("serving_default", endpoint(program, False), specs_of(program))
+    if program.bits:
+        archive.add_endpoint("bits", endpoint(program, True), specs_of(program))
+    archive.write_out(path, verbose=False)
+
+
+def specs_of(program: Program) -> list[keras.InputSpec]:
+    """The program's inputs, as Keras wants them described."""
+    return [keras.InputSpec(x.dtype, x.shape, name=x.name) for x in program.inputs]
+
+
+def endpoint(program: Program, bits: bool | None = None):
+    """The program as a function whose parameters have the names of its inputs."""
+
+    def run(*inputs):
+        return program(*inputs, bits=bits)
+
+    names = [x.name.replace(".", "_") for x in program.inputs]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    run.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+    return run

@@ -1,0 +1,163 @@
+"""KServe's app with these models in it, for each worker process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from keras_htaf.serving.artifacts import Artifact
+from keras_htaf_cli.serving import Options
+
+VARIABLE = "KERAS_HTAF_SERVING"
+"""How processes are told what to serve."""
+STARTUP_FAILURE = 3
+"""Uvicorn's: a worker that ends so would end so again, and is not replaced."""
+
+
+@contextmanager
+def own_arguments() -> Iterator[None]:
+    """KServe parses the command line where it is imported; ours is not for it."""
+    kept, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = kept
+
+
+def describe(artifacts: list[Artifact], options: Options) -> str:
+    """What `create` reads from the environment."""
+    models = [[artifact.name, str(artifact.path), artifact.format] for artifact in artifacts]
+    return json.dumps({"models": models, "options": asdict(options)})
+
+
+def create():
+    """The app that a worker runs; ends the process where the models cannot be loaded."""
+    told = json.loads(os.environ[VARIABLE])
+    artifacts = [Artifact(name, Path(path), format) for name, path, format in told["models"]]
+    _end_with_parent()
+    try:
+        return build(artifacts, Options(**told["options"]))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(STARTUP_FAILURE)
+
+
+def build(artifacts: list[Artifact], options: Options):
+    """KServe's app behind the gate, with all models loaded.
+
+    Args:
+        artifacts: With different names.
+        options: Limits.
+
+    Raises:
+        ImportError: If KServe or a runtime is not installed.
+        ValueError: If an artifact is not what its card says, or does not run.
+    """
+    with own_arguments():
+        from fastapi import Response
+        from fastapi.responses import JSONResponse
+        from kserve.model_server import app
+        from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+        from kserve.protocol.rest.server import RESTServer
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        from keras_htaf.serving.gate import Gate
+        from keras_htaf.serving.predictor import Plane, Predictor, Repository
+
+    from keras_htaf.serving.errors import Refused
+
+    warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # KServe uses it
+    logging.getLogger("kserve").setLevel(logging.WARNING)
+    logging.getLogger("kserve.trace").setLevel(logging.WARNING)
+    metrics = _Metrics()
+    threads = options.threads or max(1, (os.cpu_count() or 1) // options.workers)
+    repository = Repository()
+    for artifact in artifacts:
+        artifact.verify()
+        observe = metrics.rows.labels(artifact.name).observe
+        repository.update(Predictor(artifact, options, threads, observe))
+
+    async def measured():
+        return Response(generate_latest(metrics.registry()), media_type=CONTENT_TYPE_LATEST)
+
+    async def refused(_, error: Refused):
+        return JSONResponse({"error": str(error)}, error.status)
+
+    async def missing(_, error: NotImplementedError):
+        return JSONResponse({"error": str(error)}, 501)
+
+    async def closed(model_name: str):
+        raise Refused(403, f"Which models are served is decided at the start, not {model_name!r}.")
+
+    # Ahead of KServe's own routes, of which the first that fits is taken.
+    app.add_api_route("/metrics", measured, methods=["GET"])
+    for verb in ("load", "unload"):
+        app.add_api_route(f"/v2/repository/models/{{model_name}}/{verb}", closed, methods=["POST"])
+    rest = RESTServer(
+        "kserve.model_server:app",
+        Plane(repository),
+        ModelRepositoryExtension(repository),
+        options.port,
+    )
+    rest.create_application()
+    app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(NotImplementedError, missing)
+    return Gate(app, options, set(repository.get_models()), metrics.count)
+
+
+class _Metrics:
+    """Counts and times beside those that KServe has of each stage."""
+
+    def __init__(self):
+        from prometheus_client import Counter, Histogram
+
+        self.requests = Counter(
+            "keras_htaf_requests", "Requests by their answer", ["model", "verb", "status"]
+        )
+        self.seconds = Histogram(
+            "keras_htaf_request_seconds", "From the first byte to the answer", ["model", "verb"]
+        )
+        self.rows = Histogram(
+            "keras_htaf_batch_rows",
+            "Rows that were computed at once",
+            ["model"],
+            buckets=[2**n for n in range(13)],
+        )
+
+    def count(self, model: str, verb: str, status: int, seconds: float) -> None:
+        """One request; status 0 if the client went away."""
+        self.requests.labels(model, verb, status).inc()
+        self.seconds.labels(model, verb).observe(seconds)
+
+    def registry(self):
+        """This process's numbers, or those of all workers together."""
+        from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
+
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return REGISTRY
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+        return registry
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would hold the port for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait():
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()

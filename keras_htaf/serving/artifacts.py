@@ -1,0 +1,119 @@
+"""An exported file or folder, its card and its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+FORMATS = {".onnx": "onnx", ".khtaf": "packed"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What is served under a name; `Artifact.at` finds it.
+
+    Attributes:
+        name: Of the model, in addresses.
+        path: Absolute.
+        format: "tf_saved_model", "onnx" or "packed".
+    """
+
+    name: str
+    path: Path
+    format: str
+
+    @classmethod
+    def at(cls, path: str | Path, name: str | None = None) -> Artifact:
+        """The artifact at a path.
+
+        Args:
+            path: A SavedModel's folder, a .onnx or a .khtaf file.
+            name: Default: the file's name without suffix, or that of the folder; where this is
+                "saved_model", the name of the folder that it is in.
+
+        Raises:
+            FileNotFoundError: If there is nothing.
+            ValueError: If it is something else, or the name cannot stand in an address.
+        """
+        path = Path(path).absolute()
+        if not path.exists():
+            raise FileNotFoundError(f"There is no {str(path)!r}. Expected what `export` wrote.")
+        if path.is_dir():
+            known = "tf_saved_model" if (path / "saved_model.pb").is_file() else None
+        else:
+            known = FORMATS.get(path.suffix.lower())
+        if known is None:
+            raise ValueError(
+                f"{str(path)!r} cannot be served. Expected the folder of a SavedModel, a .onnx or "
+                "a .khtaf file, as `keras-htaf export` writes them."
+            )
+        if name is None:
+            name = path.parent.name if path.name == "saved_model" else path.stem
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"Received the name {name!r} for {str(path)!r}. Expected letters, digits, '-', '_' "
+                "and '.', up to 63 of them: give one with --name."
+            )
+        return cls(name, path, known)
+
+    @property
+    def card_file(self) -> Path:
+        """Where the card is, if there is one."""
+        if self.path.is_dir():
+            return self.path / "assets.extra" / "card.json"
+        return self.path.with_name(f"{self.path.name}.card.json")
+
+    @cached_property
+    def card(self) -> dict | None:
+        """What the export said of the artifact; None where there is no card.
+
+        Raises:
+            ValueError: If it is damaged.
+        """
+        if not self.card_file.is_file():
+            return None
+        try:
+            card = json.loads(self.card_file.read_text("utf-8"))
+            if not isinstance(card, dict):
+                raise TypeError("no object")
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"The card {str(self.card_file)!r} is damaged ({error}). Export the model again."
+            ) from None
+        return card
+
+    def verify(self) -> bool:
+        """Whether the files are those that the card was written for; False without a card.
+
+        Raises:
+            ValueError: If they are not: nothing of it should be loaded then.
+        """
+        if self.card is None:
+            return False
+        expected = (self.card.get("checksum") or {}).get("sha256")
+        if (found := checksum(self.path)) != expected:
+            raise ValueError(
+                f"{str(self.path)!r} is not what its card was written for: its checksum is "
+                f"{found[:12]}..., the card says {str(expected)[:12]}.... Export the model again."
+            )
+        return True
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 over the names and contents of an artifact's files, without its card, in hex."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        name = file.name if path.is_file() else file.relative_to(path).as_posix()
+        if name in ("assets.extra/card.json", "assets.extra/card.md"):
+            continue
+        digest.update(name.encode() + b"\0")
+        with open(file, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
