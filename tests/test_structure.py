@@ -23,7 +23,8 @@ ORDER = [
     {"quantizers", "initializers", "neurons"},
     {"layers"},
     {"hardening", "regularizers", "losses", "metrics", "datasets", "optimizers"},
-    {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"},
+    {"callbacks", "calibration", "costs", "distillation", "distribution", "models", "pictures"}
+    | {"saving"},
     {"diagnosis"},
     {"interpret"},
     {"exchange", "export", "packed"},
@@ -95,7 +96,7 @@ def test_nothing_imports_up(path):
 
 @every_file
 def test_frameworks_only_in_backend(path):
-    allowed = {path.stem} if path.parent == ROOT / "backend" else set()
+    allowed = {path.stem} if ROOT / "backend" in path.parents else set()
     top = {name.split(".")[0] for name in at_module_level(path)}
     assert top & FRAMEWORKS <= allowed
     if room(path) != "cli":
