@@ -82,6 +82,14 @@ def train_icbm(
     ] = Settings.diversity,
     augment: Annotated[str | None, typer.Option(help="shift or shift_flip.")] = Settings.augment,
     normalize: Annotated[str, typer.Option(help="unit or standard.")] = Settings.normalize,
+    distribute: Annotated[
+        str | None,
+        typer.Option(
+            help="Train on several devices: auto (all, if there are several), data or a number "
+            "(batches are divided), or model (kernels are; JAX). Default: one device.",
+            metavar="auto|data|model|N",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted run in --out stopped.")
     ] = False,
@@ -111,7 +119,7 @@ def train_icbm(
             augment=augment,
             normalize=normalize,
         )
-        run(settings, out, resume=resume, overwrite=overwrite)
+        run(settings, out, resume=resume, overwrite=overwrite, distribute=distribute)
 
 
 @app.command()

@@ -7,10 +7,12 @@ import math
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import keras
 
+from keras_htaf.distribution import Distribution
 from keras_htaf.files import replacing, write_json
 from keras_htaf.saving import load_model
 
@@ -79,6 +81,7 @@ class Progress:
         epochs: int,
         callbacks: list[keras.callbacks.Callback],
         after_epoch: Callable[[Path], None] = lambda file: None,
+        across: Distribution | None = None,
     ) -> tuple[keras.Model, dict]:
         """Train one stage to its end, from its last checkpoint if there is one.
 
@@ -89,12 +92,15 @@ class Progress:
             epochs: Number of epochs.
             callbacks: For `fit`.
             after_epoch: Called with the checkpoint that has just been committed.
+            across: The devices to train on; default: one.
 
         Returns:
             The trained model, and the history over all epochs.
         """
         done = self._state["stages"].get(stage)
-        model = load_model(self.folder / done["file"]) if done else build()
+        with nullcontext() if across is None else across.scope():
+            model = load_model(self.folder / done["file"]) if done else build()
+        fit = keras.Model.fit if across is None else across.fit
         history = done["history"] if done else {}
         first = done["epoch"] if done else 0
         if done:  # the run may have ended between the commit and this
@@ -110,7 +116,7 @@ class Progress:
             with _Interrupt() as interrupt:
                 # The saver last, so that what the other callbacks log is in the history.
                 watchers = [*callbacks, saver, interrupt]
-                model.fit(data, epochs=epochs, initial_epoch=first, callbacks=watchers)
+                fit(model, data, epochs=epochs, initial_epoch=first, callbacks=watchers)
         return model, history
 
     def _commit(self, stage, model, epoch, history, logs) -> Path:

@@ -12,6 +12,11 @@ TensorFlow runs one on each (`tf.distribute`), torch one in a process for each
 """
 
 from keras_htaf.distribution.launching import launch
-from keras_htaf.distribution.parallel import Distribution, data_parallel, model_parallel
+from keras_htaf.distribution.parallel import (
+    Distribution,
+    data_parallel,
+    device_count,
+    model_parallel,
+)
 
-__all__ = ["Distribution", "data_parallel", "launch", "model_parallel"]
+__all__ = ["Distribution", "data_parallel", "device_count", "launch", "model_parallel"]

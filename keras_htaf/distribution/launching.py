@@ -5,11 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
-import sys
 from collections.abc import Callable
 from multiprocessing import connection
 
 import keras
+
+from keras_htaf.backend import replicas
 
 
 def launch(function: Callable, *args, processes: int) -> None:
@@ -83,4 +84,4 @@ def _rank(function, args, rank, processes, port):
         MASTER_PORT=str(port),
     )
     function(*args)
-    sys.stdout.flush()
+    replicas.leave()

@@ -188,6 +188,14 @@ def model_parallel(
     return Distribution(replicas.ModelReplicas(layout, devices, batch))
 
 
+def device_count() -> int:
+    """How many devices this machine has for the backend: its GPUs, or 1 where it has none.
+
+    (Of a CPU that was divided into virtual devices, JAX gives their number.)
+    """
+    return replicas.available()
+
+
 def _positive(name, value):
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"Received {name}={value!r}. Expected a positive integer.")

@@ -12,6 +12,8 @@
         barrier()               waits for the other processes
     ModelReplicas(layout=None, devices=None, batch=1)
                                 likewise with kernels divided too; JAX has it
+    available()                 how many devices this machine has
+    leave()                     ends what connects the processes
 
 Each replica is handed the whole batch and works on its share of it (`share.py`).
 """
@@ -21,12 +23,12 @@ import keras
 _name = keras.config.backend()
 
 if _name == "tensorflow":
-    from keras_htaf.backend.replicas.tensorflow import ModelReplicas, Replicas
+    from keras_htaf.backend.replicas.tensorflow import ModelReplicas, Replicas, available, leave
 elif _name == "jax":
-    from keras_htaf.backend.replicas.jax import ModelReplicas, Replicas
+    from keras_htaf.backend.replicas.jax import ModelReplicas, Replicas, available, leave
 elif _name == "torch":
-    from keras_htaf.backend.replicas.torch import ModelReplicas, Replicas
+    from keras_htaf.backend.replicas.torch import ModelReplicas, Replicas, available, leave
 else:
-    from keras_htaf.backend.replicas.share import ModelReplicas, Replicas
+    from keras_htaf.backend.replicas.share import ModelReplicas, Replicas, available, leave
 
-__all__ = ["ModelReplicas", "Replicas"]
+__all__ = ["ModelReplicas", "Replicas", "available", "leave"]

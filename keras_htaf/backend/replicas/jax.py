@@ -141,3 +141,11 @@ class ModelReplicas(Replicas):
         distribution = _Model(layout_map=layouts, batch_dim_name="batch", auto_shard_dataset=False)
         distribution.divides_kernels = layout is None
         self._take(distribution)
+
+
+def available() -> int:
+    return len(_distribution.list_devices())
+
+
+def leave() -> None:
+    pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import json
 import os
 import threading
@@ -76,7 +77,13 @@ class Replicas(share.Replicas):
             )
 
     def fit(self, model, data, **options):
-        dataset = self._strategy.distribute_datasets_from_function(partial(_batches, data))
+        ends: dict[int, dict] = {}
+        dataset = self._strategy.distribute_datasets_from_function(partial(_batches, data, ends))
+        first = options["initial_epoch"]
+        follow = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: vars(data).update(ends.pop(epoch - first, {}))
+        )
+        options["callbacks"] = [follow, *options["callbacks"]]
         options |= {"steps_per_epoch": len(data), "shuffle": False}
         step = partial(_step, model, model.train_step)
         with _losses_apart(model), share.steps(model, train_step=step):
@@ -85,27 +92,31 @@ class Replicas(share.Replicas):
     def spread(self, model):
         largest = 0.0
         for variable in model.variables:
-            copies = self._strategy.experimental_local_results(variable.value)
-            copies = [np.asarray(copy, "float64") for copy in copies]
-            for copy in copies[1:]:
-                largest = max(largest, float(np.max(np.abs(copy - copies[0]), initial=0.0)))
+            here = self._strategy.experimental_local_results(variable.value)
+            first, *others = (np.asarray(value, "float64") for value in here)
+            for other in others:
+                largest = max(largest, float(np.max(np.abs(other - first), initial=0.0)))
         return largest
 
 
-def _batches(data, context):
+def _batches(data, ends, context):
     """A PyDataset as an endless `tf.data.Dataset` that gives each batch to all replicas.
 
     TensorFlow reads ahead, across epochs too, and Keras looks at a batch before it begins: each
-    iterator reads a copy, which counts its epochs by itself.
+    iterator reads a copy, which counts its epochs by itself. What it is after an epoch is left in
+    `ends`, before the last batch goes out, for the data themselves.
     """
 
     def read():
         own = copy.copy(data)
-        while True:
+        for epoch in itertools.count():
             own.on_epoch_begin()
             for i in range(len(own)):
-                yield tuple(own[i])
-            own.on_epoch_end()
+                batch = own[i]
+                if i + 1 == len(own):
+                    own.on_epoch_end()
+                    ends[epoch] = dict(vars(own))
+                yield tuple(batch)
 
     specs = tree.map_structure(
         lambda x: tf.TensorSpec([None, *np.shape(x)[1:]], np.asarray(x).dtype), tuple(data[0])
@@ -179,3 +190,11 @@ def _step(model, step, data):
     for variable, value in zip(model.metrics_variables, own, strict=True):
         variable.assign(value)
     return logs
+
+
+def available() -> int:
+    return len(tf.config.list_physical_devices("GPU")) or 1
+
+
+def leave() -> None:
+    pass

@@ -178,3 +178,12 @@ class _Step:
             parts = flat.split([a.numel() for a in added])
             for variable, old, part in zip(variables, before, parts, strict=True):
                 variable.assign(old + part.reshape(old.shape).to(old.dtype))
+
+
+def available() -> int:
+    return max(torch.cuda.device_count(), 1)
+
+
+def leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
