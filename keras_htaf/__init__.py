@@ -26,6 +26,7 @@ except ModuleNotFoundError as error:
 from keras_htaf import (
     constraints,
     distillation,
+    distribution,
     hardening,
     initializers,
     layers,
@@ -82,6 +83,7 @@ __all__ = [
     "datasets",
     "diagnose",
     "distillation",
+    "distribution",
     "exchange",
     "export",
     "harden",

@@ -84,6 +84,14 @@ def train_icbm(
     ] = Settings.diversity,
     augment: Annotated[str | None, typer.Option(help="shift or shift_flip.")] = Settings.augment,
     normalize: Annotated[str, typer.Option(help="unit or standard.")] = Settings.normalize,
+    distribute: Annotated[
+        str | None,
+        typer.Option(
+            help="Train on several devices: auto (all, if there are several), data or a number "
+            "(batches are divided), or model (kernels are; JAX). Default: one device.",
+            metavar="auto|data|model|N",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, with its settings.")
     ] = False,
@@ -117,7 +125,7 @@ def train_icbm(
         if resume:
             sources = {name: context.get_parameter_source(name).name for name in context.params}
             settings = stored(out, settings, [n for n, s in sources.items() if s != "DEFAULT"])
-        run(settings, out, resume=resume, overwrite=overwrite)
+        run(settings, out, resume=resume, overwrite=overwrite, distribute=distribute)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,16 +14,24 @@ from rich.table import Table
 import keras_htaf
 from keras_htaf import callbacks, datasets, harden, models, regularizers, soften
 from keras_htaf.callbacks.gap import decide, measure_gap
-from keras_htaf.cli import baselines, figures, runfile
+from keras_htaf.cli import baselines, devices, figures, runfile
 from keras_htaf.cli.progress import FOLDER, Progress
+from keras_htaf.distribution import Distribution
 from keras_htaf.files import check_writable, replacing, write_json
+from keras_htaf.saving import load_model
 from keras_htaf_cli.settings import Settings
 
 _OUTPUTS = ("model.keras", "dense.keras", "metrics.json", "predictions.npz")
 _PICTURES = ("curves.png", "concepts.png")
 
 
-def run(settings: Settings, out: Path, resume: bool = False, overwrite: bool = False) -> dict:
+def run(
+    settings: Settings,
+    out: Path,
+    resume: bool = False,
+    overwrite: bool = False,
+    distribute: str | None = None,
+) -> dict:
     """Train, evaluate and picture an ICBM and its baselines.
 
     Nothing is written, and nothing of an earlier run removed, before the settings, the data and
@@ -34,15 +43,28 @@ def run(settings: Settings, out: Path, resume: bool = False, overwrite: bool = F
             metrics.json, run.json, predictions.npz, curves.png and concepts.png.
         resume: Whether to go on where an interrupted run stopped.
         overwrite: Whether a run that is in `out` may be replaced.
+        distribute: `"auto"`, `"data"`, `"model"` or a number of devices; default: one device. It
+            is no setting of the run: the numbers are the same up to rounding, and a run may be
+            resumed on other devices.
 
     Returns:
-        What metrics.json holds.
+        What metrics.json holds; of several processes that torchrun started, in the first.
 
     Raises:
         ValueError: For settings, data or a run to resume that cannot be used.
         PermissionError: If `out` cannot be written into.
         RuntimeError: If the training diverges.
     """
+    if (count := devices.processes(distribute)) > 1:
+        arguments = settings, out, resume, overwrite, distribute
+        devices.in_processes(run, *arguments, count=count)
+        return json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    across = devices.across(distribute)
+    with devices.folder_of(across, out, FOLDER) as out:
+        return _run(settings, out, resume, overwrite, across)
+
+
+def _run(settings, out, resume, overwrite, across):
     out = check_writable(out)
     if (out / runfile.NAME).exists() and not (resume or overwrite):
         raise ValueError(
@@ -60,18 +82,24 @@ def run(settings: Settings, out: Path, resume: bool = False, overwrite: bool = F
         raise ValueError(f"{settings.data!r} has a single class. Expected at least two to tell.")
     progress = Progress(out / FOLDER, asdict(settings), resume)
     _build(settings, dataset, "icbm")
-    _batches(settings, dataset, 0)
+    _batches(settings, dataset)
     if not resume:
         for name in (*_OUTPUTS, *_PICTURES):
             (out / name).unlink(missing_ok=True)
     progress.begin()
     runfile.write(out, settings, dataset.preprocessing)
-    console = Console()
+    console = Console(quiet=across is not None and not across.chief)
 
-    console.print(f"[bold]ICBM[/bold] on {settings.data}, {keras.config.backend()} backend")
-    model, history = _train(settings, dataset, progress, "icbm", out / "model.keras")
+    where = "" if across is None else f", {across.count} shares of a batch"
+    console.print(f"[bold]ICBM[/bold] on {settings.data}, {keras.config.backend()} backend{where}")
+    file, dense_file = out / "model.keras", out / "dense.keras"
+    model, history = _train(settings, dataset, progress, "icbm", file, across)
     console.print("[bold]Dense twin[/bold]: the same network with ReLU units for the bits")
-    dense, dense_history = _train(settings, dataset, progress, "dense", out / "dense.keras")
+    dense, dense_history = _train(settings, dataset, progress, "dense", dense_file, across)
+    if across is not None:
+        if not across.chief:
+            return {}
+        model, dense = load_model(file), load_model(dense_file)  # on one device
 
     metrics = _measure(settings, dataset, model, dense)
     write_json(
@@ -118,17 +146,23 @@ def _build(settings: Settings, dataset, stage: str) -> keras.Model:
     return model
 
 
-def _batches(settings: Settings, dataset, first: int):
+def _batches(settings: Settings, dataset):
     return dataset.train.batches(
         settings.batch_size,
         shuffle=True,
         seed=settings.seed,
         augment=settings.augment,
-        initial_epoch=first,
     )
 
 
-def _train(settings: Settings, dataset, progress: Progress, stage: str, file: Path):
+def _train(
+    settings: Settings,
+    dataset,
+    progress: Progress,
+    stage: str,
+    file: Path,
+    across: Distribution | None,
+):
     watchers = []
     if stage == "icbm":
         watchers.append(
@@ -144,10 +178,11 @@ def _train(settings: Settings, dataset, progress: Progress, stage: str, file: Pa
     return progress.fit(
         stage,
         build=lambda: _build(settings, dataset, stage),
-        batches=lambda first: _batches(settings, dataset, first),
+        data=_batches(settings, dataset),
         epochs=settings.epochs,
         callbacks=watchers,
         after_epoch=publish,
+        across=across,
     )
 
 

@@ -8,11 +8,13 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
 import keras
 
+from keras_htaf.distribution import Distribution
 from keras_htaf.files import write_json
 from keras_htaf.training import resumable_fit
 from keras_htaf_cli.settings import Settings
@@ -20,7 +22,7 @@ from keras_htaf_cli.settings import Settings
 FOLDER = "checkpoints"
 _FILE = "progress.json"
 _EVERY = 500
-"""Steps after which the state is written, within an epoch."""
+"""Steps after which the state is written, within an epoch; on several devices after each epoch."""
 
 
 class _Interrupt(keras.callbacks.Callback):
@@ -85,20 +87,22 @@ class Progress:
         self,
         stage: str,
         build: Callable[[], keras.Model],
-        batches: Callable[[int], keras.utils.PyDataset],
+        data: keras.utils.PyDataset,
         epochs: int,
         callbacks: list[keras.callbacks.Callback],
         after_epoch: Callable[[keras.Model], None] = lambda model: None,
+        across: Distribution | None = None,
     ) -> tuple[keras.Model, dict]:
         """Train one stage to its end, from its last checkpoint if there is one.
 
         Args:
             stage: Name of the stage.
             build: Makes the compiled, untrained model.
-            batches: Makes the training data for a first epoch.
+            data: The training data.
             epochs: Number of epochs.
             callbacks: For `fit`.
             after_epoch: Called with the model after each epoch, and when all is done.
+            across: The devices to train on; default: one.
 
         Returns:
             The trained model, and the history over all epochs.
@@ -106,7 +110,8 @@ class Progress:
         Raises:
             RuntimeError: If the training diverges.
         """
-        model = build()
+        with nullcontext() if across is None else across.scope():
+            model = build()
 
         def check(epoch, logs):
             if not math.isfinite(logs["loss"]):
@@ -121,10 +126,12 @@ class Progress:
             done = resumable_fit(
                 model,
                 self.folder / stage,
-                batches(0),
+                data,
                 epochs=epochs,
-                every=_EVERY,
+                every=_EVERY if across is None else "epoch",
+                shuffle=False,  # the data's own order, which is the same on several devices
                 callbacks=[*callbacks, watcher, interrupt],
+                distribution=across,
             )
         after_epoch(model)  # a run may have ended between this and its last checkpoint
         return model, done.history

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keras
 
+from keras_htaf.backend.replicas.share import whole
+
 
 @keras.saving.register_keras_serializable(package="keras_htaf")
 class ActivityPenalty(keras.layers.Layer):
@@ -11,7 +13,8 @@ class ActivityPenalty(keras.layers.Layer):
 
     An `activity_regularizer` of another layer is divided by the batch size in newer versions of
     Keras and not in older ones; here the value counts as it is, which is what penalties on batch
-    statistics, such as `keras_htaf.regularizers.BitDiversity`, need.
+    statistics, such as `keras_htaf.regularizers.BitDiversity`, need. Training on several devices
+    (`keras_htaf.distribution`), it is the value for the whole batch.
 
     Args:
         regularizer: A `keras.regularizers.Regularizer`, or what `keras.regularizers.get` accepts.
@@ -34,7 +37,7 @@ class ActivityPenalty(keras.layers.Layer):
         pass
 
     def call(self, inputs):
-        self.add_loss(self.regularizer(inputs))
+        self.add_loss(self.regularizer(whole(inputs)))
         return inputs
 
     def compute_output_shape(self, input_shape):

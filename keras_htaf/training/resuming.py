@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from keras_htaf.distribution import Distribution
 from keras_htaf.files import sweep
 from keras_htaf.training import checkpoint
 from keras_htaf.training.batched import Arrays
@@ -31,6 +32,7 @@ def resumable_fit(
     shuffle: bool = True,
     sample_weight=None,
     callbacks: Iterable[keras.callbacks.Callback] = (),
+    distribution: Distribution | None = None,
     **arguments,
 ) -> keras.callbacks.History:
     """`model.fit`, which, run again after it was killed, goes on to the same weights.
@@ -65,6 +67,9 @@ def resumable_fit(
         shuffle: Whether arrays, or the batches of a `PyDataset`, come in a random order.
         sample_weight: For arrays.
         callbacks: As of `fit`; the same ones whenever the program is started.
+        distribution: The devices to train on (`keras_htaf.distribution`), whose `fit` is used then;
+            default: Keras's own. The data must be a `PyDataset`, and `every` "epoch". Each process
+            reads its `folder`: give the chief's, or a copy of it, to all.
         **arguments: Others of `fit`: `validation_data`, `verbose`, `class_weight` and so on, but
             for `initial_epoch`, `steps_per_epoch` and `validation_split`.
 
@@ -99,6 +104,11 @@ def resumable_fit(
             f"Model {model.name!r} is not built, or not compiled with an optimizer. Give it a "
             "keras.Input or call it on a batch of data, and compile it."
         )
+    if distribution is not None and (every != "epoch" or not isinstance(x, keras.utils.PyDataset)):
+        raise ValueError(
+            f"Received a distribution with every={every!r} and {type(x).__name__} as data. "
+            "Expected every='epoch' and a keras.utils.PyDataset."
+        )
     if hasattr(x, "__next__"):
         raise ValueError(
             "Received a generator, which can be read only once. Expected arrays or a "
@@ -115,14 +125,15 @@ def resumable_fit(
         history.set_model(model)
         model.history = history
         return history
-    model.fit(
-        x,
+    arguments.update(
         epochs=keeper.epochs,
         initial_epoch=keeper.epoch,
-        shuffle=shuffle,
         callbacks=[*callbacks, history, keeper],
-        **arguments,
     )
+    if distribution is None:
+        model.fit(x, shuffle=shuffle, **arguments)
+    else:  # which keeps the data's own order
+        distribution.fit(model, x, **arguments)
     keeper.finish(model)
     return history
 

@@ -18,7 +18,8 @@ def gap() -> None:
     for name, color, end in (("alpha = 2", "C3", 2.0), ("alpha 2 to 32", "C0", 32.0)):
         runs = [smooth_training(seed, end) for seed in range(5)]
         smooth, hard = (
-            100 * np.array([run[key] for run in runs]) for key in ("smooth_accuracy", "hard_accuracy")
+            100 * np.array([run[key] for run in runs])
+            for key in ("smooth_accuracy", "hard_accuracy")
         )
         epochs = np.arange(1, smooth.shape[1] + 1)
         axes[0].plot(epochs, smooth.mean(0), color=color, label=f"{name}, smooth")

@@ -1,0 +1,201 @@
+"""The devices that a model is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from numbers import Integral
+
+import keras
+
+from keras_htaf.backend import replicas
+from keras_htaf.distribution.synchronized import synchronized
+
+_WRITERS = (
+    keras.callbacks.ModelCheckpoint,
+    keras.callbacks.CSVLogger,
+    keras.callbacks.TensorBoard,
+)
+
+
+class Distribution:
+    """Devices among which each batch is divided; made by `data_parallel` and `model_parallel`.
+
+    A step gives the loss, the gradients and the batch statistics of one device, up to rounding.
+    A batch that the devices do not divide, such as the last of an epoch, is computed on all of
+    them.
+
+    Attributes:
+        count: Into how many parts a batch is divided.
+        processes: How many processes take part.
+        chief: Whether this process is the one that should write files and print.
+    """
+
+    def __init__(self, made: replicas.Replicas):
+        self._replicas = made
+
+    @property
+    def count(self) -> int:
+        return self._replicas.count
+
+    @property
+    def processes(self) -> int:
+        return self._replicas.processes
+
+    @property
+    def chief(self) -> bool:
+        return self._replicas.chief
+
+    def scope(self) -> AbstractContextManager:
+        """A context in which the model is made or loaded, and compiled; `fit` is called outside."""
+        return self._replicas.scope()
+
+    def barrier(self) -> None:
+        """Waits until all processes are here (torch, JAX)."""
+        self._replicas.barrier()
+
+    def fit(
+        self,
+        model: keras.Model,
+        data: keras.utils.PyDataset,
+        *,
+        epochs: int = 1,
+        initial_epoch: int = 0,
+        callbacks: list[keras.callbacks.Callback] | None = None,
+        validation_data=None,
+        validation_freq: int = 1,
+        verbose: int | str = "auto",
+    ) -> keras.callbacks.History:
+        """Like `model.fit`, on all devices.
+
+        Every process reads every batch, which must be the same on each, and the devices take their
+        shares of it: order, augmentation and numbers are those of one device. While it trains,
+        `keras.layers.BatchNormalization` normalises by the statistics of the whole batch, and
+        `keras_htaf.layers.ActivityPenalty` sees all of it. Metrics count every sample once, so
+        what callbacks receive is the same in all processes; `ModelCheckpoint`, `CSVLogger` and
+        `TensorBoard` act in the chief's alone.
+
+        Args:
+            model: A compiled model, made in `scope()`.
+            data: Batches `(x, y)` or `(x, y, sample_weight)`, for instance
+                `keras_htaf.datasets.load("digits").train.batches(64, shuffle=True)`. Their order
+                is the data's own.
+            epochs: As in `model.fit`. Default 1.
+            initial_epoch: Likewise. Default 0.
+            callbacks: Likewise. Default none.
+            validation_data: Likewise. Default none.
+            validation_freq: Likewise. Default 1.
+            verbose: Likewise; processes other than the chief's print nothing.
+
+        Returns:
+            The history, the same in all processes.
+
+        Raises:
+            ValueError: If the data are not such batches, or differ between processes; if the model
+                is not compiled, or was made outside `scope()`.
+            RuntimeError: If the weights of the processes differ at the end (torch).
+        """
+        if not isinstance(data, keras.utils.PyDataset) or len(data) == 0:
+            raise ValueError(
+                f"Received {type(data).__name__} as data. Expected a keras.utils.PyDataset with at "
+                "least one batch, such as keras_htaf.datasets.load('digits').train.batches(64)."
+            )
+        if not model.compiled:
+            raise ValueError(f"Model {model.name!r} is not compiled. Compile it in the scope.")
+        callbacks = list(callbacks or [])
+        if self.processes > 1:
+            for callback in callbacks:
+                if isinstance(callback, keras.callbacks.BackupAndRestore):
+                    raise ValueError(
+                        "BackupAndRestore would restore one process alone. Load the model before "
+                        "fit, in all processes, and give initial_epoch."
+                    )
+        if not self.chief:
+            callbacks = [c for c in callbacks if not isinstance(c, _WRITERS)]
+            verbose = 0
+        self._replicas.check(model)
+        with synchronized(model):
+            return self._replicas.fit(
+                model,
+                data,
+                epochs=epochs,
+                initial_epoch=initial_epoch,
+                callbacks=callbacks,
+                validation_data=validation_data,
+                validation_freq=validation_freq,
+                verbose=verbose,
+            )
+
+    def spread(self, model: keras.Model) -> float:
+        """The largest difference between the copies of any weight on the devices: 0, if all is
+        well. On torch all processes must ask.
+        """
+        return self._replicas.spread(model)
+
+    def __repr__(self):
+        return f"<Distribution: {self.count} shares of a batch, {self.processes} process(es)>"
+
+
+def data_parallel(devices: int | None = None) -> Distribution:
+    """Devices that each hold the whole model and take a share of each batch.
+
+    JAX: all devices, those of other machines included after `keras.distribution.initialize`.
+    TensorFlow: all GPUs, or, where `TF_CONFIG` names several machines, all devices of these.
+    torch: one for each process that `launch` or torchrun has started (NCCL on GPUs, Gloo on CPUs).
+
+    Args:
+        devices: How many; default: all. On a CPU, JAX and TensorFlow are divided into that many
+            virtual devices, to try it out, if this is the first that they are asked for.
+
+    Raises:
+        ValueError: If there are not that many.
+
+    Example:
+
+    >>> across = keras_htaf.distribution.data_parallel(1)
+    >>> with across.scope():
+    ...     model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+    >>> across.count
+    1
+    """
+    if devices is not None:
+        _positive("devices", devices)
+    return Distribution(replicas.Replicas(devices))
+
+
+def model_parallel(
+    layout: Mapping[str, tuple] | None = None, devices: int | None = None, batch: int = 1
+) -> Distribution:
+    """Devices that each hold a part of the large kernels (JAX only).
+
+    The devices form a grid of `batch` rows, among which batches are divided, and
+    `devices // batch` columns, called "model", among which kernels are.
+
+    Args:
+        layout: Which axis of which variable is divided, as for `keras.distribution.LayoutMap`: a
+            regular expression that matches the whole path, to a tuple with `"model"` for the axis
+            and None for the others, such as `{".*head/kernel": ("model", None)}`. Default: the
+            output channels of each kernel whose number the columns divide.
+        devices: How many; default: all, as for `data_parallel`.
+        batch: Rows. Default 1: each device computes on whole batches.
+
+    Raises:
+        ValueError: On another backend than JAX, or if `batch` does not divide the devices.
+    """
+    _positive("batch", batch)
+    if devices is not None:
+        _positive("devices", devices)
+    return Distribution(replicas.ModelReplicas(layout, devices, batch))
+
+
+def device_count() -> int:
+    """How many devices this machine has for the backend: its GPUs, or 1 where it has none.
+
+    (Of a CPU that was divided into virtual devices, JAX gives their number.)
+    """
+    return replicas.available()
+
+
+def _positive(name, value):
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"Received {name}={value!r}. Expected a positive integer.")
