@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 
-from keras_htaf.datasets import arrays, digits, synthetic, tfds
+from keras_htaf.datasets import arrays, digits, folder, synthetic, tfds
 from keras_htaf.datasets.batches import Batches
 from keras_htaf.datasets.checks import check_images, check_labels
 from keras_htaf.datasets.dataset import Dataset
 from keras_htaf.datasets.events import load_events
 from keras_htaf.datasets.frames import event_frames
 from keras_htaf.datasets.preprocessing import Preprocessing
+from keras_htaf.datasets.resizing import check_size
 from keras_htaf.datasets.split import Split
+from keras_htaf.datasets.stream import Stream
 from keras_htaf.datasets.synthetic import SHAPE_ATTRIBUTES, SHAPE_RULES, shapes
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Dataset",
     "Preprocessing",
     "Split",
+    "Stream",
     "check_images",
     "check_labels",
     "event_frames",
@@ -37,6 +40,7 @@ def load(
     validation: float = 0.1,
     seed: int = 0,
     normalize: str | None = "unit",
+    image_size: tuple[int, int] | None = None,
 ) -> Dataset:
     """Loads images with integer labels, cut into train, validation and test.
 
@@ -58,6 +62,10 @@ def load(
               of which a fifth becomes the test part. Images have shape `(N, H, W, C)` or
               `(N, H, W)` and are booleans, integers in 0..255 or floating-point numbers; labels
               have shape `(N,)` and count from 0.
+            - the path of a folder of image files, read as RGB when they are asked for: one folder
+              for each class, in `train` and, if there are any, `validation` (or `val`) and
+              `test`; or the classes alone, of which a fifth becomes the test part. (A name
+              without a separator is a folder's only as a `pathlib.Path`.)
         data_dir: Folder of TensorFlow Datasets' prepared data; None (default) for its own.
         validation: Share of the training images that becomes the validation part, from 0 (no
             such part) to below 1. Default 0.1. Not used where a `.npz` file brings its own.
@@ -65,6 +73,9 @@ def load(
         normalize: `"unit"` (default) maps pixels to [0, 1]; `"standard"` gives each channel zero
             mean and unit variance on the training part; None leaves the raw values. A
             floating-point `.npz` must be in [0, 1] for `"unit"`.
+        image_size: `(H, W)` that images of TensorFlow Datasets or a folder are brought to when
+            they are decoded: the largest centred cut of that aspect ratio, resized with
+            antialiasing. Default: as they are, all of one size.
 
     Returns:
         A `Dataset`, whose parts give arrays, batches and single images.
@@ -87,11 +98,20 @@ def load(
     ...     verbose=0,
     ... )
     """
+    is_folder = os.path.isdir(name) and (isinstance(name, os.PathLike) or os.sep in name)
     name = os.fspath(name)
+    image_size = check_size(image_size)
     if not 0 <= validation < 1:
         raise ValueError(
             f"validation is {validation!r}; expected a share of the training images from 0 (no "
             "validation part) to below 1."
+        )
+    if is_folder:
+        return folder.load(name, validation, seed, image_size).normalized(normalize)
+    if image_size is not None and (name in ("digits", "shapes") or name.endswith(".npz")):
+        raise ValueError(
+            f"image_size is given for {name!r}, whose images have one size; expected it with a "
+            "data set of TensorFlow Datasets or a folder. Leave it out, or resize the arrays."
         )
     if name == "digits":
         dataset = digits.load(validation, seed)
@@ -100,5 +120,5 @@ def load(
     elif name.endswith(".npz"):
         dataset = arrays.load(name, validation, seed)
     else:
-        dataset = tfds.load(name, data_dir, validation, seed)
+        dataset = tfds.load(name, data_dir, validation, seed, image_size)
     return dataset.normalized(normalize)

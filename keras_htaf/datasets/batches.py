@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_htaf.datasets import augment as augmentations
+from keras_htaf.datasets.recipe import Recipe, check_integers
 
 if TYPE_CHECKING:
     from keras_htaf.datasets.split import Split
@@ -30,6 +31,7 @@ class Batches(keras.utils.PyDataset):
 
     Attributes:
         epoch: The epoch that the batches now belong to.
+        recipe: What makes a batch, given an epoch and a number.
 
     Example:
 
@@ -48,51 +50,22 @@ class Batches(keras.utils.PyDataset):
         augment: str | augmentations.Augmentation | None = None,
         drop_remainder: bool = False,
         initial_epoch: int = 0,
+        shard: tuple[int, int] = (0, 1),
     ):
         super().__init__()
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("seed", seed, 0),
-            ("initial_epoch", initial_epoch, 0),
-        ):
-            if value != int(value) or value < least:
-                raise ValueError(f"{name} is {value!r}; expected an integer of at least {least}.")
-        if drop_remainder and batch_size > len(split):
-            raise ValueError(
-                f"drop_remainder=True leaves nothing: batch_size is {batch_size}, but there are "
-                f"only {len(split)} images. Use a smaller batch, or drop_remainder=False."
-            )
-        self.split = split
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
+        check_integers(0, initial_epoch=initial_epoch)
+        self.recipe = Recipe(split, batch_size, shuffle, seed, augment, drop_remainder, shard)
         self.epoch = initial_epoch
-        self._augment = augmentations.get(augment)
-        self._length = len(split) // batch_size if drop_remainder else -(-len(split) // batch_size)
-        self._order: tuple[int, np.ndarray] | None = None
         # Batches handed out since the epoch began; None outside an epoch.
         self._served: int | None = None
 
     def __len__(self) -> int:
-        return self._length
+        return len(self.recipe)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         if not 0 <= index < len(self):
             raise IndexError(f"Batch {index} is out of range: there are {len(self)} batches.")
-        index = self._position(index)
-        indices = self._indices(index)
-        x, y = self.split.read(indices)
-        if self._augment is not None:
-            # The order of the epoch is seeded by two numbers; numpy pads seeds with zeros, so a
-            # third number of 0 would draw the same stream again.
-            rng = np.random.default_rng([self.seed, self.epoch, index + 1])
-            shape, x = x.shape, np.asarray(self._augment(x, rng), dtype=np.float32)
-            if x.shape != shape:
-                raise ValueError(
-                    f"augment returned images of shape {x.shape} for a batch of shape {shape}; "
-                    "expected the same shape."
-                )
-        return x, y
+        return self.recipe(self.epoch, self._position(index))
 
     def on_epoch_begin(self) -> None:
         self._served = 0
@@ -119,13 +92,3 @@ class Batches(keras.utils.PyDataset):
 
     def _parallel(self) -> bool:
         return self.workers > 1 or self.use_multiprocessing
-
-    def _indices(self, index: int) -> np.ndarray:
-        start = index * self.batch_size
-        stop = min(start + self.batch_size, len(self.split))
-        if not self.shuffle:
-            return np.arange(start, stop)
-        if self._order is None or self._order[0] != self.epoch:
-            rng = np.random.default_rng([self.seed, self.epoch])
-            self._order = (self.epoch, rng.permutation(len(self.split)))
-        return self._order[1][start:stop]

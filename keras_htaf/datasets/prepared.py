@@ -22,16 +22,17 @@ PREPARE = (
 )
 
 
-def find(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
+def find(name: str, data_dir: str | os.PathLike[str] | None, any_size: bool = False) -> Any:
     """Returns the `tfds.core.DatasetBuilder` of a data set that is prepared on disk.
 
     Args:
         name: `"name"`, `"name/config"` or `"name/config:version"`.
         data_dir: Folder to search; None for TensorFlow Datasets' own. What is not there is
             downloaded to it.
+        any_size: Whether its images may be of several sizes. Default False.
 
     Returns:
-        The builder; its features are one image of a fixed size and one integer label.
+        The builder; its features are one image and one integer label.
 
     Raises:
         ValueError: If there is no such data set, or its features are others.
@@ -48,12 +49,12 @@ def find(name: str, data_dir: str | os.PathLike[str] | None) -> Any:
         if not network.reachable():
             raise ConnectionError(_offline_message(name, folder))
         # Before gigabytes are fetched for nothing.
-        _check_features(name, tfds.builder(name, data_dir=folder).info.features)
+        _check_features(name, tfds.builder(name, data_dir=folder).info.features, any_size)
         prepare(name, folder)
         builder = _on_disk(name, folder)
         if builder is None:
             raise RuntimeError(f"Data set {name!r} was prepared, but is not found in {folder}.")
-    _check_features(name, builder.info.features)
+    _check_features(name, builder.info.features, any_size)
     return builder
 
 
@@ -116,7 +117,7 @@ def _check_known(name: str, folder: str, registered: list[str]) -> None:
     )
 
 
-def _check_features(name: str, features: Any) -> None:
+def _check_features(name: str, features: Any, any_size: bool = False) -> None:
     from tensorflow_datasets.core.features import FeaturesDict, Image
 
     fine = isinstance(features, FeaturesDict) and {"image", "label"} <= set(features.keys())
@@ -124,7 +125,7 @@ def _check_features(name: str, features: Any) -> None:
         image, label = features["image"], features["label"]
         fine = (
             isinstance(image, Image)
-            and None not in image.shape
+            and None not in image.shape[2 if any_size else 0 :]
             and np.dtype(image.np_dtype) == np.uint8
             and label.shape == ()
             and np.dtype(label.np_dtype).kind in "ui"
@@ -132,8 +133,8 @@ def _check_features(name: str, features: Any) -> None:
     if not fine:
         raise ValueError(
             f"Data set {name!r} has the features {features}; expected an `image` (uint8, of one "
-            "fixed size) and an integer `label`. Choose another data set, or write its images and "
-            "labels to a .npz file and load that."
+            "fixed size unless image_size is given) and an integer `label`. Give image_size, or "
+            "choose another data set, or write its images and labels to a .npz file."
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from keras_htaf.datasets.augment import Augmentation
 from keras_htaf.datasets.batches import Batches
 from keras_htaf.datasets.preprocessing import Preprocessing
+from keras_htaf.datasets.stream import Stream
 
 _BYTES_AT_ONCE = 2**24
 
@@ -145,6 +146,7 @@ class Split:
         augment: str | Augmentation | None = None,
         drop_remainder: bool = False,
         initial_epoch: int = 0,
+        shard: tuple[int, int] = (0, 1),
     ) -> Batches:
         """Returns the split in batches, for `fit`, `evaluate` and `predict`.
 
@@ -157,6 +159,9 @@ class Split:
                 Default None.
             drop_remainder: Whether to leave out a last, smaller batch. Default False.
             initial_epoch: Epoch to start at, as in `fit`. Default 0.
+            shard: `(index, count)`, which of count processes this is: each gets another part of
+                the same steps, of `count * batch_size` images together. They augment their parts
+                independently. Default `(0, 1)`.
 
         Returns:
             A `keras.utils.PyDataset` of `(x, y)`.
@@ -170,4 +175,52 @@ class Split:
         >>> len(batches), batches[0][0].shape
         (41, (32, 8, 8, 1))
         """
-        return Batches(self, batch_size, shuffle, seed, augment, drop_remainder, initial_epoch)
+        options = (batch_size, shuffle, seed, augment, drop_remainder, initial_epoch, shard)
+        return Batches(self, *options)
+
+    def stream(
+        self,
+        batch_size: int = 64,
+        shuffle: bool = False,
+        seed: int = 0,
+        augment: str | Augmentation | None = None,
+        drop_remainder: bool = False,
+        initial_epoch: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        threads: int = 2,
+        processes: int = 0,
+        prefetch: int = 4,
+    ) -> Stream:
+        """Returns the same batches, made ahead of the training, without keeping images in memory.
+
+        Args:
+            batch_size: As in `batches`, like all that follow up to `shard`.
+            shuffle: See `batches`.
+            seed: See `batches`.
+            augment: See `batches`; with `processes`, one that can be pickled.
+            drop_remainder: See `batches`.
+            initial_epoch: See `batches`.
+            shard: See `batches`.
+            threads: Threads that read, decode and augment, in each process; 0 for none, so that
+                nothing is made ahead. Default 2.
+            processes: Other processes that do so. They are started once, by importing the main
+                script, whose own doings must then stand behind `if __name__ == "__main__":`.
+                Default 0, for threads of this one: decoding large JPEGs lets other threads run;
+                where Python itself is busy, with small images, a process gains more.
+            prefetch: How many batches are made ahead. Default 4.
+
+        Returns:
+            A `keras.utils.PyDataset` of `(x, y)`, whose `dataset()` is a `grain.IterDataset`.
+
+        Raises:
+            ValueError: As for `batches`.
+            ImportError: If grain is missing, the extra `keras-htaf[grain]`.
+
+        Example:
+
+        >>> stream = keras_htaf.datasets.load("digits").train.stream(32, shuffle=True, seed=1)
+        >>> sum(len(y) for x, y in stream)
+        1294
+        """
+        options = (batch_size, shuffle, seed, augment, drop_remainder, initial_epoch, shard)
+        return Stream(self, *options, threads, processes, prefetch)

@@ -12,6 +12,7 @@ from keras_htaf.datasets.cut import cut_test, cut_validation
 from keras_htaf.datasets.dataset import Dataset
 from keras_htaf.datasets.extras import require
 from keras_htaf.datasets.prepared import find
+from keras_htaf.datasets.resizing import fitted
 from keras_htaf.datasets.split import Split
 
 # Up to this size decoded images stay in memory, so that only the first epoch decodes.
@@ -23,11 +24,14 @@ _UNREAD = -1
 class RecordSource:
     """Records that are decoded when they are asked for, each once if all fit into memory.
 
+    Another process that is sent one opens the records itself.
+
     Args:
         builder: A prepared `tfds.core.DatasetBuilder`.
         split: Name of its split.
-        image_shape: `(H, W, C)` of its images.
+        image_shape: `(H, W, C)` that its images have, or get when they are decoded.
         num_classes: Its labels must be below this; None if it does not say.
+        keep: Whether decoded images may stay in memory. Default True.
     """
 
     full_scale = 255.0
@@ -38,10 +42,12 @@ class RecordSource:
         split: str,
         image_shape: tuple[int, int, int],
         num_classes: int | None,
+        keep: bool = True,
     ):
         skip = require("tensorflow_datasets", "Reading records").decode.SkipDecoding()
         self._records = builder.as_data_source(split=split)
         self._undecoded = builder.as_data_source(split=split, decoders={"image": skip})
+        self._opened_with = (builder, split, image_shape, num_classes)
         self._name = f"{builder.name} ({split})"
         self._num_classes = num_classes
         self.image_shape = image_shape
@@ -49,11 +55,18 @@ class RecordSource:
         self._labels = np.full(count, _UNREAD, dtype=np.int32)
         self._kept = np.zeros(count, dtype=bool)
         # Memory that is never written is never taken: an unused set costs nothing.
-        fits = count * int(np.prod(image_shape)) <= _KEEP_BYTES
+        fits = keep and count * int(np.prod(image_shape)) <= _KEEP_BYTES
         self._images = np.empty((count, *image_shape), dtype=np.uint8) if fits else None
 
     def __len__(self) -> int:
         return len(self._labels)
+
+    def __reduce__(self) -> tuple:
+        return RecordSource, (*self._opened_with, False)
+
+    def unkept(self) -> RecordSource:
+        """The same records, of which no image stays in memory."""
+        return self if self._images is None else RecordSource(*self._opened_with, keep=False)
 
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._images is None:
@@ -81,7 +94,7 @@ class RecordSource:
         # One thread: decoding small images is bound by Python, a second one gains nothing.
         records = self._records.__getitems__(rows.tolist())
         for image, record in zip(images, records, strict=True):
-            image[...] = record["image"]
+            image[...] = fitted(record["image"], self.image_shape[:2])
         return images, self._checked(rows, records)
 
     def _checked(self, rows: np.ndarray, records: list[dict[str, Any]]) -> np.ndarray:
@@ -94,12 +107,17 @@ class RecordSource:
 
 
 def load(
-    name: str, data_dir: str | os.PathLike[str] | None, validation: float, seed: int
+    name: str,
+    data_dir: str | os.PathLike[str] | None,
+    validation: float,
+    seed: int,
+    image_size: tuple[int, int] | None = None,
 ) -> Dataset:
     """Opens a prepared data set; `keras_htaf.datasets.load` documents its parts."""
-    builder = find(name, data_dir)
+    builder = find(name, data_dir, any_size=image_size is not None)
     features = builder.info.features
-    image_shape = features["image"].shape
+    *size, channels = features["image"].shape
+    image_shape = (*(image_size or size), channels)
     num_classes = getattr(features["label"], "num_classes", None)
     sizes = {split: info.num_examples for split, info in builder.info.splits.items()}
     if not sizes.get("train"):

@@ -1,0 +1,132 @@
+"""Batches that are read and decoded ahead of the training, by threads or other processes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_htaf.datasets import augment as augmentations
+from keras_htaf.datasets.batches import Batches
+from keras_htaf.datasets.extras import require
+from keras_htaf.datasets.recipe import check_integers
+
+if TYPE_CHECKING:
+    from keras_htaf.datasets.split import Split
+
+_STEPS = 2**40
+"""More than any training takes: the pipeline runs from epoch to epoch without being set up anew."""
+
+
+class Stream(Batches):
+    """A split in batches that are made ahead, by `Split.stream`, which documents the arguments.
+
+    They are the batches that `Split.batches` gives, number for number, and `fit` takes them in
+    the same way. No image is kept: in memory are the batches that were made ahead, and four bytes
+    for each image that was read, its label (and eight with `shuffle`, the order of the epoch).
+
+    Attributes:
+        epoch: The epoch that the batches now belong to.
+        recipe: What makes a batch, given an epoch and a number.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int = 64,
+        shuffle: bool = False,
+        seed: int = 0,
+        augment: str | augmentations.Augmentation | None = None,
+        drop_remainder: bool = False,
+        initial_epoch: int = 0,
+        shard: tuple[int, int] = (0, 1),
+        threads: int = 2,
+        processes: int = 0,
+        prefetch: int = 4,
+    ):
+        check_integers(0, threads=threads, processes=processes)
+        check_integers(1, prefetch=prefetch)
+        grain = require("grain", "A stream of batches", "grain")
+        split = _unkept(split)
+        options = (batch_size, shuffle, seed, augment, drop_remainder, initial_epoch, shard)
+        super().__init__(split, *options)
+        each = -(-prefetch // max(processes, 1))
+        self._read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(each, threads))
+        self._processes = grain.MultiprocessingOptions(processes, each) if processes else None
+        self._ahead: Iterator | None = None
+        # The number, counted over all epochs, of the batch that the iterator gives next.
+        self._next = -1
+
+    def dataset(self, epoch: int | None = None, step: int = 0) -> Any:
+        """What is left of an epoch, as a `grain.IterDataset`, which `fit` takes, too.
+
+        So a training goes on that was interrupted within an epoch: one `fit` on
+        `stream.dataset(3, step=120)` to the end of epoch 3, then `fit(stream, ...)` from epoch 4.
+
+        Args:
+            epoch: Default: that which the stream is at.
+            step: How many of its batches to leave out. Default 0.
+
+        Returns:
+            The batches `(x, y)`, once.
+
+        Raises:
+            ValueError: If the epoch has no such step.
+        """
+        epoch = self.epoch if epoch is None else epoch
+        check_integers(0, epoch=epoch, step=step)
+        if step >= len(self):
+            raise ValueError(f"step is {step}; expected one of an epoch's {len(self)}, from 0.")
+        return self._pipeline(epoch * len(self) + step, (epoch + 1) * len(self))
+
+    def close(self) -> None:
+        """Ends the threads or processes; they start anew when a batch is asked for."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.close()
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return iter(self.dataset())
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        # Keras looks at the first batches before an epoch, too: these are made here and now.
+        within = self._served is not None and self._served < len(self)
+        if not within or not 0 <= index < len(self) or self._parallel():
+            return super().__getitem__(index)
+        number = self.epoch * len(self) + self._position(index)
+        if self._ahead is None or self._next != number:
+            self.close()
+            self._ahead = iter(self._pipeline(number, _STEPS))
+            self._next = number
+        self._next += 1
+        return next(self._ahead)
+
+    def _pipeline(self, start: int, stop: int) -> Any:
+        grain = require("grain", "A stream of batches", "grain")
+        numbers = grain.MapDataset.range(start, stop)
+        batches = numbers.map(_Maker(self.recipe)).to_iter_dataset(self._read)
+        if not self._processes:
+            return batches
+        flags = require("absl.flags", "A stream of batches", "grain").FLAGS
+        if not flags.is_parsed():  # grain's processes ask for them, which few programs parse
+            flags.mark_as_parsed()
+        return batches.mp_prefetch(self._processes)
+
+
+class _Maker:
+    """The recipe as a function of one number, which other processes can be sent."""
+
+    def __init__(self, recipe):
+        self.recipe = recipe
+
+    def __call__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.recipe(*divmod(number, len(self.recipe)))
+
+
+def _unkept(split: Split) -> Split:
+    """The same split from a source that keeps no image in memory, where it has such a twin."""
+    split = copy.copy(split)
+    split.source = getattr(split.source, "unkept", lambda: split.source)()
+    return split
