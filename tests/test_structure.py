@@ -26,7 +26,8 @@ ORDER = [
     {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"},
     {"diagnosis"},
     {"interpret"},
-    {"exchange", "export", "packed"},
+    {"exchange", "packed"},
+    {"export"},
     {"cli"},
 ]
 """A room imports rooms of the lines above its own only."""
@@ -35,6 +36,7 @@ FRAMEWORKS = {"tensorflow", "jax", "torch"}
 LAZY = {
     *("matplotlib", "numba", "tensorflow_datasets", "sklearn", "scipy", "typer", "rich", "onnx"),
     *("tonic", "nir", "snntorch", "jinja2", "PIL", "llvmlite", "safetensors", "threadpoolctl"),
+    *("onnxruntime", "onnxscript", "tf2onnx", "openvino", "ai_edge_litert"),
 }
 
 
