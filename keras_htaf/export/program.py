@@ -58,7 +58,7 @@ class Program:
     @property
     def inputs(self) -> list[Input]:
         """What goes in, in order."""
-        names = distinct(plain_name(x.name) for x in self.model.inputs)
+        names = [name.replace(".", "_") for name in distinct(map(input_name, self.model.inputs))]
         return [
             Input(name, tuple(x.shape), keras.backend.standardize_dtype(x.dtype))
             for name, x in zip(names, self.model.inputs, strict=True)
@@ -151,6 +151,12 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^\w.]", "_", name.replace("/", "."))
 
 
+def input_name(tensor) -> str:
+    """The name of an input, fit to be that of a parameter."""
+    name = re.sub(r"\W", "_", tensor.name)
+    return name if name.isidentifier() and not name.startswith("_") else f"input{name}"
+
+
 def distinct(names) -> list[str]:
     """The names, with numbers behind those that came before."""
     times, found = Counter(), []
@@ -176,7 +182,9 @@ def prepare(
         ValueError: If the outputs cannot be what they are said to be.
     """
     model = _functional(model)
-    states = {plain_name(name): plain_name(name) + NEXT for name in state_names(model)}
+    known = state_names(model)
+    states = [input_name(tensor) for tensor in model.inputs if tensor.name in known]
+    states = {name: name + NEXT for name in states}
     made = model.outputs[: len(model.outputs) - len(states)]
     scores = _scores(model, like, made, outputs)
     if len(made) == 1:
