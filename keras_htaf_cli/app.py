@@ -195,28 +195,41 @@ def explain(
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="A .keras file, or the folder of a run.")],
-    path: Annotated[Path, typer.Argument(help="Folder to write.")],
-    format: Annotated[str, typer.Option(help="tf_saved_model.")] = "tf_saved_model",
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="What to write: a folder for a SavedModel, else a file .onnx, .xml (openvino), "
+            ".tflite (litert), .pt2 (torch) or .khtaf (packed)."
+        ),
+    ],
+    format: Annotated[
+        str, typer.Option(help="tf_saved_model, onnx, openvino, litert, torch or packed.")
+    ] = "tf_saved_model",
     smooth: Annotated[bool, typer.Option("--smooth", help="Keep smooth steps.")] = False,
     preprocessing: Annotated[
         bool, typer.Option(help="Take raw pixels, as described in the run.json beside the model.")
     ] = True,
+    outputs: Annotated[
+        str,
+        typer.Option(help="What the model gives: logits, probabilities or values; auto decides."),
+    ] = "auto",
+    verify: Annotated[
+        bool, typer.Option(help="Run the artifact and compare it with the model.")
+    ] = True,
 ) -> None:
-    """Write a model for serving, with exact steps unless told otherwise."""
+    """Write a model for another runtime, with exact steps unless told otherwise."""
     with _plain_errors():
-        from keras_htaf import load_model
-        from keras_htaf.cli import runfile
-        from keras_htaf.export import export as write
-        from keras_htaf.hardening import has_steps
+        from keras_htaf.cli.exporting import export_file
 
-        model = _file(model)
-        loaded = load_model(model)
-        run = runfile.read(model.parent) if preprocessing else None
-        before = None if run is None else run[1].layer()
-        write(loaded, path, format, smooth=smooth, preprocessing=before)
-        steps = ("smooth steps" if smooth else "exact steps") if has_steps(loaded) else "no steps"
-        pixels = "normalised" if before is None else "raw"
-        typer.echo(f"wrote {path} ({format}; {steps}; {pixels} pixels)")
+        export_file(
+            _file(model),
+            path,
+            format,
+            smooth=smooth,
+            preprocessing=preprocessing,
+            verify=verify,
+            outputs=outputs,
+        )
 
 
 @app.command()

@@ -109,6 +109,22 @@ def test_spiking_page(tmp_path, monkeypatch):
         assert (tmp_path / f"{picture}.png").stat().st_size > 5_000
 
 
+@pytest.mark.skipif(
+    keras.config.backend() != "tensorflow", reason="tests/export has what other backends write"
+)
+def test_export_page(tmp_path, monkeypatch):
+    for package in ("onnxruntime", "tf2onnx"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    scope = _run("docs/export.md")
+    assert scope["result"].equal
+    names = [row.output for row in scope["result"].rows]
+    assert names == ["logits", "probabilities", "concepts"]
+    assert set(np.unique(scope["bits"])) == {0.0, 1.0}
+    assert scope["scope"]["outputs"]["logits"].shape == (1, 10)
+    np.testing.assert_array_equal(np.concatenate(scope["pieces"], axis=1), scope["whole"])
+
+
 def _columns(page: Path, column: int) -> list[str]:
     rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     return [row.split("|")[column] for row in rows]

@@ -42,7 +42,8 @@ FRAMEWORKS = {"tensorflow", "jax", "torch"}
 LAZY = {
     *("matplotlib", "numba", "tensorflow_datasets", "sklearn", "scipy", "typer", "rich", "onnx"),
     *("tonic", "nir", "snntorch", "jinja2", "PIL", "llvmlite", "safetensors", "threadpoolctl"),
-    *("kserve", "fastapi", "uvicorn", "orjson", "onnxruntime"),
+    *("kserve", "fastapi", "uvicorn", "orjson"),
+    *("onnxruntime", "onnxscript", "tf2onnx", "openvino", "ai_edge_litert"),
 }
 COMMANDS = {"cli", "serving"}
 """Rooms that commands load, and nothing else."""

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_htaf.export import export
+
 CALIBRATION = 4, 16
 """Batches, and random samples in each, from which the ranges of 8-bit numbers are taken."""
 
 
 def write_onnx(model, folder: Path, integers: bool) -> Path:
-    """Write a model through Keras's own exporter; the weights' signs are constants then.
+    """Write a model that gives what it gives, and nothing beside; the weights' signs are constants.
 
     Args:
         model: A Keras model that takes one array.
@@ -19,12 +21,11 @@ def write_onnx(model, folder: Path, integers: bool) -> Path:
         integers: Whether to quantize it to int8 weights and uint8 activations.
 
     Raises:
-        ImportError: If the exporter of Keras's backend, or ONNX Runtime, is not installed.
+        ImportError: If an exporter, or ONNX Runtime, is not installed.
     """
     plain = folder / "model.onnx"
     if not plain.exists():
-        model(np.zeros((1, *model.input_shape[1:]), "float32"))
-        model.export(plain, format="onnx", verbose=False)
+        export(model, plain, "onnx", outputs="values", bits=False, verify=False)
     if not integers:
         return plain
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static

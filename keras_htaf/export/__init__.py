@@ -115,7 +115,7 @@ def export(
     given = inputs.given_or_drawn(program, samples, preprocessing)
     reference = verification.Reference.of(program, given)
     with publishing.prepared(path, chosen) as temporary:
-        elsewhere.write(format, program, temporary, writer)
+        elsewhere.write(format, reference.program, temporary, writer)
         result = verification.verify(reference, format, temporary) if verify else None
         about = cards.make(reference, twin, steps, format, temporary, result, card)
         cards.write(about, temporary)

@@ -19,6 +19,7 @@ from keras_htaf.export import snippets
 from keras_htaf.export.formats import FORMATS
 from keras_htaf.export.samples import draw
 from keras_htaf.export.verification import Reference, Verification
+from keras_htaf.interpret.collection import saved_names
 from keras_htaf.layers import BinaryLayer
 from keras_htaf.quantizers import Step
 
@@ -109,7 +110,7 @@ def make(
     head = _head(like)
     concepts = given.get("concepts")
     if concepts is None and head is not None:
-        concepts = [f"bit {i}" for i in range(len(head["kernel"]))]
+        concepts = saved_names(like) or [f"bit {i}" for i in range(len(head["kernel"]))]
     card = {
         "format": format,
         "name": like.name,

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 
 import keras
@@ -30,16 +31,8 @@ def write(format: str, program: Program, path: Path, backend: str) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         program.model.save(Path(folder) / "model.keras")
-        job = {
-            "format": format,
-            "path": str(path),
-            "program": {
-                "outputs": program.outputs,
-                "scores": program.scores,
-                "bits": program.bits,
-                "states": program.states,
-            },
-        }
+        options = {f.name: getattr(program, f.name) for f in fields(program) if f.name != "model"}
+        job = {"format": format, "path": str(path), "program": options}
         (Path(folder) / "job.json").write_text(json.dumps(job), encoding="utf-8")
         environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
         command = [sys.executable, "-m", __name__, folder]
@@ -60,9 +53,7 @@ def module(format: str):
 
 def _main(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    options = job["program"]
-    options["outputs"] = tuple(options["outputs"])
-    program = Program(load_model(folder / "model.keras"), **options)
+    program = Program(load_model(folder / "model.keras"), **job["program"])
     module(job["format"]).write(program, Path(job["path"]))
 
 

@@ -44,6 +44,8 @@ class Program:
             "probabilities" in its place; None for something else.
         bits: Whether there is an output for each step too.
         states: By the name of a state that goes in, that of the one that comes out.
+        bit_names: Names for the bits of each call of a step, in their order; by default made from
+            the steps' paths, which may be others once a model was saved and loaded.
     """
 
     model: keras.Model
@@ -51,11 +53,12 @@ class Program:
     scores: str | None = None
     bits: bool = True
     states: dict[str, str] | None = None
+    bit_names: tuple[str, ...] | None = None
 
     @property
     def inputs(self) -> list[Input]:
         """What goes in, in order."""
-        names = distinct(plain_name(x.name) for x in self.model.inputs)
+        names = [name.replace(".", "_") for name in distinct(map(input_name, self.model.inputs))]
         return [
             Input(name, tuple(x.shape), keras.backend.standardize_dtype(x.dtype))
             for name, x in zip(names, self.model.inputs, strict=True)
@@ -74,7 +77,9 @@ class Program:
                 seen = stack.enter_context(watched(self.model))
             given = keras.tree.pack_sequence_as(self.model.input, list(inputs))
             made = keras.tree.flatten(self.model(given, training=False))
-        return {**self._named(made), **{name: _wide(y) for name, (_, y) in seen.items()}}
+        names = seen if self.bit_names is None or not seen else self.bit_names
+        found = zip(names, seen.values(), strict=True)
+        return {**self._named(made), **{name: _wide(y) for name, (_, y) in found}}
 
     def _named(self, made) -> dict:
         named = dict(zip(self.outputs, made, strict=True))
@@ -120,14 +125,13 @@ def watched(model: keras.Model, tap=None) -> Iterator[dict[str, tuple]]:
     with ExitStack() as stack:
         for step in unit_steps(model):
             if id(step) not in within:
-                observe, receive = _hooks(step, seen, times, tap)
+                base = plain_name(step.path or step.name).removeprefix(f"{plain_name(model.name)}.")
+                observe, receive = _hooks(step, base, seen, times, tap)
                 stack.enter_context(step.tapped(receive if tap else None, observe))
         yield seen
 
 
-def _hooks(step: Step, seen: dict, times: Counter, tap):
-    base = plain_name(step.path or step.name)
-
+def _hooks(step: Step, base: str, seen: dict, times: Counter, tap):
     def observe(y):
         times[base] += 1
         seen[_numbered(base, times[base])] = step, y
@@ -145,6 +149,12 @@ def _numbered(name: str, time: int) -> str:
 def plain_name(name: str) -> str:
     """A name that every format takes."""
     return re.sub(r"[^\w.]", "_", name.replace("/", "."))
+
+
+def input_name(tensor) -> str:
+    """The name of an input, fit to be that of a parameter."""
+    name = re.sub(r"\W", "_", tensor.name)
+    return name if name.isidentifier() and not name.startswith("_") else f"input{name}"
 
 
 def distinct(names) -> list[str]:
@@ -172,7 +182,9 @@ def prepare(
         ValueError: If the outputs cannot be what they are said to be.
     """
     model = _functional(model)
-    states = {plain_name(name): plain_name(name) + NEXT for name in state_names(model)}
+    known = state_names(model)
+    states = [input_name(tensor) for tensor in model.inputs if tensor.name in known]
+    states = {name: name + NEXT for name in states}
     made = model.outputs[: len(model.outputs) - len(states)]
     scores = _scores(model, like, made, outputs)
     if len(made) == 1:
@@ -238,6 +250,8 @@ def _meaning(model, like, output) -> str:
         return "probabilities"
     loss = getattr(like, "loss", None) if like.compiled else None
     if loss is not None and not isinstance(loss, (list, tuple, dict)):
+        if isinstance(loss, str) and loss not in ("crossentropy", "ce"):
+            loss = keras.losses.get(loss)
         name = getattr(loss, "name", None) or getattr(loss, "__name__", None) or str(loss)
         name = f"{name}{type(loss).__name__}".replace("_", "").lower()
         if any(word in name for word in ("mean", "huber", "logcosh")):

@@ -22,7 +22,7 @@ def _saved_model(path: str, outputs: list[str]) -> Callable:
     signatures = [model.signatures[n] for n in ("bits", "serving_default") if n in model.signatures]
 
     def run(batch):
-        given = {name.replace(".", "_"): tf.constant(x) for name, x in batch.items()}
+        given = {name: tf.constant(x) for name, x in batch.items()}
         made = {}
         for signature in signatures:
             made.update({name: y.numpy() for name, y in signature(**given).items()})
@@ -56,7 +56,6 @@ def _openvino(path: str, outputs: list[str]) -> Callable:
 def _litert(path: str, outputs: list[str]) -> Callable:
     from ai_edge_litert.interpreter import Interpreter
 
-    # The default of delegates rounds otherwise.
     run = Interpreter(path).get_signature_runner("serving_default")
     return lambda batch: run(**batch)
 

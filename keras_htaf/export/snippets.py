@@ -39,8 +39,7 @@ outputs = {{{output!r}: output}}""",
 def load(card: dict, name: str) -> str:
     """Five lines of Python that load the artifact `name`, beside them, and run it on zeros."""
     inputs = ", ".join(
-        f"{x['name'].replace('.', '_') if card['format'] == 'tf_saved_model' else x['name']!r}: "
-        f"np.zeros({tuple(size or 1 for size in x['shape'])}, {x['dtype']!r})"
+        f"{x['name']!r}: np.zeros({tuple(size or 1 for size in x['shape'])}, {x['dtype']!r})"
         for x in card["inputs"]
     )
     outputs = [y["name"] for y in card["outputs"]]

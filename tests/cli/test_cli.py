@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import keras_htaf
+from keras_htaf.export import card
 from keras_htaf_cli.app import app
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +75,10 @@ def test_evaluate(finished):
 
 
 def test_export_is_identical_in_plain_tensorflow(finished, tmp_path):
-    command("export", finished / "model.keras", tmp_path / "saved_model")
+    text = command("export", finished / "model.keras", tmp_path / "saved_model")
+    assert "concepts" in text
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert card.find(tmp_path / "saved_model")["metrics"]["exact"] == metrics["icbm_hard"]
     check = [sys.executable, str(ROOT / "tools/check_saved_model.py"), tmp_path / "saved_model"]
     done = subprocess.run(
         [*check, finished / "predictions.npz"], capture_output=True, text=True, check=False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from pathlib import Path
 
 import keras
@@ -48,14 +49,16 @@ def _from_torch(program: Program, path: Path) -> None:
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision
     made, names = exported(program)
-    found = torch.onnx.export(
-        made,
-        input_names=[x.name for x in program.inputs],
-        output_names=names,
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of what it calls itself
+        found = torch.onnx.export(
+            made,
+            input_names=[x.name for x in program.inputs],
+            output_names=names,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     found.save(str(path))
 
 

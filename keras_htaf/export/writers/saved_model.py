@@ -33,7 +33,7 @@ def endpoint(program: Program, bits: bool | None = None):
     def run(*inputs):
         return program(*inputs, bits=bits)
 
-    names = [x.name.replace(".", "_") for x in program.inputs]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    run.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+    parameters = [inspect.Parameter(x.name, kind) for x in program.inputs]
+    run.__signature__ = inspect.Signature(parameters)
     return run

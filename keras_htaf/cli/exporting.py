@@ -1,0 +1,94 @@
+"""The `export` command: a saved model, with what its run knows of it on the card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from keras_htaf import load_model
+from keras_htaf.cli import runfile
+from keras_htaf.export import Verification, export
+from keras_htaf.hardening import has_steps
+from keras_htaf.interpret.collection import Collector
+from keras_htaf.interpret.names import read_names
+
+_METRICS = {
+    "icbm_smooth": "smooth",
+    "icbm_hard": "exact",
+    "gap": "gap",
+    "test_images": "test_images",
+}
+"""By the key in a run's metrics.json, that on a card."""
+
+
+def export_file(
+    file: Path,
+    path: Path,
+    format: str,
+    *,
+    smooth: bool = False,
+    preprocessing: bool = True,
+    verify: bool = True,
+    outputs: str = "auto",
+) -> Verification | None:
+    """Export a saved model.
+
+    Args:
+        file: A `.keras` file.
+        path: As for `keras_htaf.export.export`, as are the others.
+        format: As above.
+        smooth: As above.
+        preprocessing: Whether to take raw pixels, as described in the run.json beside the file.
+        verify: As above.
+        outputs: As above.
+
+    Returns:
+        What `export` gives; it and a line on what was written are printed.
+    """
+    model, run = load_model(file), runfile.read(file.parent)
+    before = run[1].layer() if run is not None and preprocessing else None
+    card = _known(file, model, run)
+    if before is not None:
+        card["preprocessing"] = asdict(run[1])
+    result = export(
+        model,
+        path,
+        format,
+        smooth=smooth,
+        preprocessing=before,
+        outputs=outputs,
+        verify=verify,
+        card=card,
+    )
+    if result is not None:
+        print(result)
+    steps = ("smooth steps" if smooth else "exact steps") if has_steps(model) else "no steps"
+    pixels = "normalised" if before is None else "raw"
+    print(f"wrote {path} ({format}; {steps}; {pixels} pixels)")
+    return result
+
+
+def _known(file: Path, model, run) -> dict:
+    """What the files beside a model say of it."""
+    known = {}
+    if run is not None:
+        known["data"] = Path(run[0].data).name  # of one's own arrays, not where they were
+    metrics = file.parent / "metrics.json"
+    if file.name == "model.keras" and metrics.is_file():
+        known["metrics"] = _metrics(metrics)
+    names = file.parent / "names.json"
+    if names.is_file() and {"concepts", "head"} <= {layer.name for layer in model.layers}:
+        collector = Collector(model)
+        head = collector.weights, collector.bias
+        collector.name_concepts(lambda default: read_names(names, *head, default))
+        known["concepts"] = collector.names["concept_names"]
+    return known
+
+
+def _metrics(file: Path) -> dict:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {name: found[key] for key, name in _METRICS.items() if key in found}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{str(file)!r} is damaged ({error!r}). Train again.") from error

@@ -1,0 +1,54 @@
+"""What the `export` command knows of a model from the files beside it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_htaf.cli import runfile
+from keras_htaf.cli.exporting import export_file
+from keras_htaf.cli.settings import Settings
+from keras_htaf.datasets import Preprocessing
+from keras_htaf.export import card
+from keras_htaf.models import icbm
+
+
+@pytest.fixture
+def run(tmp_path):
+    model = icbm(num_concepts=4, num_classes=3, input_shape=(4, 4, 1))
+    model.save(tmp_path / "model.keras")
+    runfile.write(tmp_path, Settings(data="/home/me/own.npz"), Preprocessing(1 / 16, -0.5))
+    metrics = {"icbm_smooth": 0.9, "icbm_hard": 0.8, "gap": 0.1, "test_images": 7, "dense": 0.95}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "names.json").write_text(json.dumps({"names": {"1": "striped"}}))
+    return tmp_path
+
+
+def test_card_of_a_run(run, capsys):
+    result = export_file(run / "model.keras", run / "model.khtaf", "packed")
+    assert result.equal
+    printed = capsys.readouterr().out
+    assert str(result) in printed
+    assert "(packed; exact steps; raw pixels)" in printed
+    found = card.find(run / "model.khtaf")
+    assert found["data"] == "own.npz"
+    assert found["metrics"] == {"smooth": 0.9, "exact": 0.8, "gap": 0.1, "test_images": 7}
+    assert found["concepts"] == ["bit 0", "striped", "bit 2", "bit 3"]
+    assert found["preprocessing"] == {"scale": 1 / 16, "offset": -0.5}
+
+
+def test_without_preprocessing_and_checks(run, capsys):
+    options = {"preprocessing": False, "verify": False}
+    assert export_file(run / "model.keras", run / "model.khtaf", "packed", **options) is None
+    assert capsys.readouterr().out.endswith("(packed; exact steps; normalised pixels)\n")
+    found = card.find(run / "model.khtaf")
+    assert found["preprocessing"] is None
+    assert found["verification"] is None
+    assert np.isfinite(found["head"]["bias"]).all()
+
+
+def test_damaged_metrics(run):
+    (run / "metrics.json").write_text("{")
+    with pytest.raises(ValueError, match="is damaged"):
+        export_file(run / "model.keras", run / "model.khtaf", "packed")
+    assert not (run / "model.khtaf").exists()
