@@ -130,10 +130,11 @@ QUICK = {
 """Arguments with which an example takes seconds; the others have none."""
 
 JUMPS = ROOT / "examples" / "function_with_jumps.py"
+ON_RAY = ROOT / "examples" / "concepts_on_ray.py"  # run in tests/jobs
 
 
 @pytest.mark.parametrize(
-    "file", sorted({*ROOT.glob("examples/*.py")} - {JUMPS}), ids=lambda f: f.name
+    "file", sorted({*ROOT.glob("examples/*.py")} - {JUMPS, ON_RAY}), ids=lambda f: f.name
 )
 def test_example(file, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(file), *QUICK.get(file.name, [])])

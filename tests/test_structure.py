@@ -26,7 +26,7 @@ ORDER = [
     {"callbacks", "calibration", "costs", "distillation", "models", "pictures", "saving"},
     {"diagnosis"},
     {"interpret"},
-    {"exchange", "export", "packed"},
+    {"exchange", "export", "jobs", "packed"},
     {"cli"},
 ]
 """A room imports rooms of the lines above its own only."""
@@ -35,6 +35,7 @@ FRAMEWORKS = {"tensorflow", "jax", "torch"}
 LAZY = {
     *("matplotlib", "numba", "tensorflow_datasets", "sklearn", "scipy", "typer", "rich", "onnx"),
     *("tonic", "nir", "snntorch", "jinja2", "PIL", "llvmlite", "safetensors", "threadpoolctl"),
+    *("grain", "ray", "pyarrow"),
 }
 
 
