@@ -117,6 +117,16 @@ def test_spiking_page(tmp_path, monkeypatch):
         assert (tmp_path / f"{picture}.png").stat().st_size > 5_000
 
 
+def test_large_data_page(tmp_path, monkeypatch):
+    pytest.importorskip("grain")
+    monkeypatch.chdir(tmp_path)
+    scope = _run("docs/large_data.md")
+    assert scope["stream"].epoch == 5
+    assert scope["x"].shape[1:] == (24, 24, 3)
+    _, accuracy = scope["model"].evaluate(*scope["data"].test.arrays(), verbose=0)
+    assert accuracy > 0.8
+
+
 def _columns(page: Path, column: int) -> list[str]:
     rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     return [row.split("|")[column] for row in rows]
