@@ -125,6 +125,16 @@ def test_export_page(tmp_path, monkeypatch):
     np.testing.assert_array_equal(np.concatenate(scope["pieces"], axis=1), scope["whole"])
 
 
+def test_large_data_page(tmp_path, monkeypatch):
+    pytest.importorskip("grain")
+    monkeypatch.chdir(tmp_path)
+    scope = _run("docs/large_data.md")
+    assert scope["stream"].epoch == 5
+    assert scope["x"].shape[1:] == (24, 24, 3)
+    _, accuracy = scope["model"].evaluate(*scope["data"].test.arrays(), verbose=0)
+    assert accuracy > 0.8
+
+
 def _columns(page: Path, column: int) -> list[str]:
     rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     return [row.split("|")[column] for row in rows]
@@ -138,10 +148,11 @@ QUICK = {
 """Arguments with which an example takes seconds; the others have none."""
 
 JUMPS = ROOT / "examples" / "function_with_jumps.py"
+ON_RAY = ROOT / "examples" / "concepts_on_ray.py"  # run in tests/jobs
 
 
 @pytest.mark.parametrize(
-    "file", sorted({*ROOT.glob("examples/*.py")} - {JUMPS}), ids=lambda f: f.name
+    "file", sorted({*ROOT.glob("examples/*.py")} - {JUMPS, ON_RAY}), ids=lambda f: f.name
 )
 def test_example(file, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(file), *QUICK.get(file.name, [])])

@@ -31,7 +31,7 @@ ORDER = [
     {"training"},
     {"diagnosis"},
     {"interpret"},
-    {"exchange", "packed"},
+    {"exchange", "jobs", "packed"},
     {"export"},
     {"serving"},
     {"cli"},
@@ -42,7 +42,7 @@ FRAMEWORKS = {"tensorflow", "jax", "torch"}
 LAZY = {
     *("matplotlib", "numba", "tensorflow_datasets", "sklearn", "scipy", "typer", "rich", "onnx"),
     *("tonic", "nir", "snntorch", "jinja2", "PIL", "llvmlite", "safetensors", "threadpoolctl"),
-    *("kserve", "fastapi", "uvicorn", "orjson"),
+    *("kserve", "fastapi", "uvicorn", "orjson", "grain", "ray", "pyarrow"),
     *("onnxruntime", "onnxscript", "tf2onnx", "openvino", "ai_edge_litert"),
 }
 COMMANDS = {"cli", "serving"}

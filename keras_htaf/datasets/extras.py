@@ -25,5 +25,5 @@ def require(module: str, purpose: str, extra: str = "data") -> ModuleType:
     except ImportError as error:
         raise ImportError(
             f"{purpose} needs the module {module!r}, which cannot be imported ({error}). "
-            f'Install what reads data sets with: pip install "keras-htaf[{extra}]"'
+            f'Install it with: pip install "keras-htaf[{extra}]"'
         ) from error

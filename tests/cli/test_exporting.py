@@ -7,10 +7,10 @@ import pytest
 
 from keras_htaf.cli import runfile
 from keras_htaf.cli.exporting import export_file
-from keras_htaf.cli.settings import Settings
 from keras_htaf.datasets import Preprocessing
 from keras_htaf.export import card
 from keras_htaf.models import icbm
+from keras_htaf_cli.settings import Settings
 
 
 @pytest.fixture
