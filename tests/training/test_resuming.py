@@ -27,7 +27,7 @@ class Killed(BaseException):
 
 
 class Kill(keras.callbacks.Callback):
-    """Ends the training in the k-th step of an epoch, before or after the state is written."""
+    """Ends the training before the k-th step of an epoch, or at its end."""
 
     def __init__(self, at):
         super().__init__()
@@ -39,6 +39,9 @@ class Kill(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         if (self._now, batch) == self.at:
             raise Killed
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.on_train_batch_begin("end")
 
 
 class Counting(keras.utils.PyDataset):
@@ -155,6 +158,14 @@ def test_killed_in_the_middle_of_epochs(tmp_path, data):
     assert found.epoch == list(range(EPOCHS))
     for a, b in zip(model.optimizer.variables, again.optimizer.variables, strict=True):
         np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (a, b)))
+    # The last step of an epoch was written, but not the epoch.
+    with pytest.raises(Killed):
+        run(tmp_path / "end", data, (1, "end"), every=STEPS)
+    assert checkpoint.read(tmp_path / "end" / NAME)["step"] == STEPS
+    again, found = run(tmp_path / "end", data, every=STEPS)
+    assert_same(model, again)
+    assert found.history == history.history
+
     # A finished training is loaded, not repeated.
     loaded, same = run(tmp_path / "killed", data, every=2)
     assert_same(model, loaded)
