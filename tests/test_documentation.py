@@ -117,6 +117,13 @@ def test_spiking_page(tmp_path, monkeypatch):
         assert (tmp_path / f"{picture}.png").stat().st_size > 5_000
 
 
+def test_resuming_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scope = _run("docs/resuming.md")
+    assert len(scope["history"].history["sharpness"]) == 4
+    assert [file.name for file in Path("runs/digits").iterdir()] == ["checkpoint.npz"]
+
+
 def _columns(page: Path, column: int) -> list[str]:
     rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     return [row.split("|")[column] for row in rows]
