@@ -135,6 +135,13 @@ def test_large_data_page(tmp_path, monkeypatch):
     assert accuracy > 0.8
 
 
+def test_resuming_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scope = _run("docs/resuming.md")
+    assert len(scope["history"].history["sharpness"]) == 4
+    assert [file.name for file in Path("runs/digits").iterdir()] == ["checkpoint.npz"]
+
+
 def _columns(page: Path, column: int) -> list[str]:
     rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     return [row.split("|")[column] for row in rows]

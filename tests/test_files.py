@@ -125,11 +125,13 @@ def test_all_is_on_the_disk_before_the_renaming_and_the_name_after(tmp_path, mon
 
 def test_what_a_killed_process_left_is_swept(tmp_path):
     script = (
-        "import os, signal, sys; from keras_htaf.files import replacing\n"
+        "import os, runpy, sys; replacing = runpy.run_path(sys.argv[2])['replacing']\n"
         "with replacing(sys.argv[1]) as t: t.write_text('half'); os.kill(os.getpid(), 9)"
     )
     path = tmp_path / "a.b.json"
-    subprocess.run([sys.executable, "-c", script, str(path)], check=False, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", script, str(path), files.__file__], check=False, timeout=120
+    )
     (left,) = listing(tmp_path)
     (tmp_path / ".a.b.old.json").write_text("of somebody else")
     (tmp_path / f".a.b.{os.getppid()}.json").write_text("of a process that is running")

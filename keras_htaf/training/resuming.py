@@ -78,8 +78,8 @@ def resumable_fit(
 
     Raises:
         ValueError: If an argument is none of these, if `folder` holds a checkpoint of another
-            training (other epochs, data of another length, other callbacks, another optimizer,
-            other weights) or a damaged one, or if x can be read only once.
+            training (another backend, other epochs, data of another length, other callbacks,
+            another optimizer, other weights) or a damaged one, or if x can be read only once.
 
     Example:
 
@@ -164,6 +164,7 @@ class _Keeper(keras.callbacks.Callback):
         self._callbacks = callbacks
         self._data = data if isinstance(data, keras.utils.PyDataset) else None
         self._training = {
+            "backend": keras.config.backend(),
             "epochs": epochs,
             "steps": None if self._data is None else self._data.num_batches,
             "callbacks": [type(callback).__name__ for callback in callbacks],

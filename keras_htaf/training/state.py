@@ -30,17 +30,13 @@ def assign(what: str, variables: Sequence[keras.Variable], values: Sequence[np.n
     there = [(tuple(v.shape), keras.backend.standardize_dtype(v.dtype)) for v in variables]
     kept = [(value.shape, value.dtype.name) for value in values]
     if there != kept:
-        differing = next(
-            (pair for pair in zip(kept, there, strict=False) if pair[0] != pair[1]), None
-        )
+        pairs = enumerate(zip(kept, there, strict=False))
+        first = next((i for i, (old, new) in pairs if old != new), None)
+        which = "" if first is None else f": number {first} is {there[first]}, not {kept[first]}"
         raise ValueError(
             f"The checkpoint was written by another training: the {what} has {len(there)} "
-            f"variables, the checkpoint {len(kept)}"
-            + (
-                f", and the first that differs is {differing[1]}, not {differing[0]}"
-                * bool(differing)
-            )
-            + ". Expected the same model, compiled alike; or choose another folder."
+            f"variables, the checkpoint {len(kept)}{which}. Expected the same model, compiled "
+            "alike; or choose another folder."
         )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
