@@ -60,9 +60,7 @@ def tail(alpha=4.0, beta=1.0) -> None:
     for axes, dtype in zip(both, ("float32", "bfloat16"), strict=True):
         seen = np.asarray(keras.ops.convert_to_tensor(x, dtype), "float64")  # as the type has it
         truth = np.array([exact_slope(z, alpha, beta) for z in seen])
-        plain = gradient(
-            lambda z: keras.ops.sigmoid(alpha * keras.ops.tanh(beta * z)), x, dtype
-        )
+        plain = gradient(lambda z: keras.ops.sigmoid(alpha * keras.ops.tanh(beta * z)), x, dtype)
         ours = gradient(lambda z: ops.htaf(z, alpha, beta), x, dtype)
         axes.semilogy(seen, truth, color="0.7", linewidth=5, label="exact (50 digits)")
         axes.semilogy(seen, ours, color="C0", linewidth=1.5, label="keras_htaf.ops.htaf")
