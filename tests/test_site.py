@@ -17,7 +17,7 @@ from support import only
 import keras_htaf
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
 HOST = "http://site"
 
 
@@ -115,13 +115,14 @@ def test_formulas_are_drawn_and_examples_are_code(pages, site):
 
 
 @only["jax"]
-@pytest.mark.parametrize("script", NOTEBOOKS, ids=lambda file: file.stem)
-def test_notebook(script, tmp_path, monkeypatch):
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_notebook(file, tmp_path, monkeypatch):
     """The notebook has its script's cells and no error; the script runs."""
     tool = importlib.util.spec_from_file_location("notebooks", ROOT / "tools" / "notebooks.py")
     notebooks = importlib.util.module_from_spec(tool)
     tool.loader.exec_module(notebooks)
-    book = json.loads(script.with_suffix(".ipynb").read_text(encoding="utf-8"))
+    book = json.loads(file.read_text(encoding="utf-8"))
+    script = file.with_suffix(".py")
     said = [(cell["cell_type"], "".join(cell["source"])) for cell in book["cells"]]
     assert said == notebooks.cells(script)
     outputs = [out for cell in book["cells"] for out in cell.get("outputs", [])]
