@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := runs/demo
 
-.PHONY: demo test lint format slow bench clean
+.PHONY: demo test lint format slow bench docs figures notebooks clean
 
 demo: .venv/demo-installed
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/keras-htaf train icbm --data digits --out $(DEMO) --overwrite
@@ -31,6 +31,21 @@ bench: .venv/test-installed
 	for backend in tensorflow jax torch; do \
 		KERAS_BACKEND=$$backend $(BIN)/python tools/bench/activations.py || exit 1; \
 	done
+
+# Into site/, strictly: a dead link or anchor ends it.
+docs: .venv/test-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# All of docs/figures; the report's screenshots too where CIFAR-10 and Chromium are.
+figures: .venv/test-installed
+	KERAS_BACKEND=jax TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python tools/figures
+	if [ -d "$$KERAS_HTAF_DATA_DIR/cifar10" ]; then \
+		KERAS_BACKEND=jax $(BIN)/python tools/bench/report.py --data cifar10 \
+			--data-dir "$$KERAS_HTAF_DATA_DIR" --bits 64 --epochs 1 --pictures docs/images; \
+	fi
+
+notebooks: .venv/test-installed
+	KERAS_BACKEND=jax TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python tools/notebooks.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

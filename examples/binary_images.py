@@ -6,15 +6,11 @@
 
 Without arguments: the embedded digits, half a minute on a CPU. MNIST gets a dense network of 3 x
 1024 signs, which takes minutes; CIFAR-10 VGG-Small, a quarter as wide, on shifted and mirrored
-images: hours on a CPU. `--seed` decides everything. `--log` adds a line of JSON for each network to
-a file: its settings, loss and training accuracy of each epoch, and the last test accuracy.
-tools/bench/binary.py follows the same recipes with several seeds and slopes, and goes on where it
-was interrupted; its logs are in docs/results/binary.
+images: hours on a CPU. tools/bench/binary.py follows the same recipes with several seeds and
+slopes, and goes on where it was interrupted; its logs are in docs/results/binary.
 """
 
 import argparse
-import json
-from pathlib import Path
 
 import keras
 
@@ -27,13 +23,12 @@ RECIPES = {
 }
 DEFAULT = {"network": "mlp", "width": 128, "dropout": 0.0, "batch": 64, "augment": None}
 
-parser = argparse.ArgumentParser()
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--data", default="digits")
 parser.add_argument("--data-dir")
 parser.add_argument("--width", type=int, help="of a hidden layer, or of the first convolution")
 parser.add_argument("--epochs", type=int, default=20)
 parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--log", type=Path)
 options = parser.parse_args()
 
 recipe = dict(RECIPES.get(options.data, DEFAULT))
@@ -66,15 +61,9 @@ for binary in (True, False):
         keras.optimizers.Adam(rate), keras_htaf.losses.SmoothedCrossentropy(), metrics=["accuracy"]
     )
     anneal = [AnnealSharpness(2.0, 16.0, frequency="step")] if binary else []
-    history = model.fit(batches, epochs=options.epochs, verbose=2, callbacks=anneal).history
+    model.fit(batches, epochs=options.epochs, verbose=2, callbacks=anneal)
     exact = keras_htaf.harden(model) if binary else model
     _, accuracy = exact.evaluate(x_test, y_test, verbose=0)
     memory = keras_htaf.summary(model).memory["packed"] / 1024
     name = "signs, exact steps" if binary else "floats"
     print(f"{name} on the test part: {accuracy:.1%}, {memory:.0f} KiB", flush=True)
-    if options.log:
-        line = {**recipe, "kind": name, "data": options.data, "seed": options.seed}
-        line |= {"backend": keras.config.backend(), "test": round(100 * accuracy, 2)}
-        line["history"] = {key: [round(v, 5) for v in seen] for key, seen in history.items()}
-        with options.log.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(line) + "\n")

@@ -1,9 +1,12 @@
 """An implicit concept bottleneck model from Python: its bits, and where in the image they are.
 
     KERAS_BACKEND=jax python examples/concepts_of_an_icbm.py
+    KERAS_BACKEND=jax python examples/concepts_of_an_icbm.py --data mnist --data-dir DIR --epochs 3
 
 Half a minute on a CPU. `keras-htaf train icbm` does the same with baselines and pictures.
 """
+
+import argparse
 
 import keras
 import numpy as np
@@ -11,8 +14,14 @@ import numpy as np
 import keras_htaf
 from keras_htaf import callbacks, models, regularizers
 
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("--data", default="digits")
+parser.add_argument("--data-dir")
+parser.add_argument("--epochs", type=int, default=15)
+options = parser.parse_args()
+
 keras.utils.set_random_seed(0)
-data = keras_htaf.datasets.load("digits")
+data = keras_htaf.datasets.load(options.data, options.data_dir)
 model = models.icbm(
     models.small_cnn(data.image_shape, width=16),
     num_concepts=24,
@@ -26,7 +35,7 @@ model.compile(
 )
 model.fit(
     data.train.batches(64, shuffle=True, seed=0),
-    epochs=15,
+    epochs=options.epochs,
     verbose=0,
     callbacks=[callbacks.AnnealSharpness(2.0, 16.0, frequency="step")],
 )

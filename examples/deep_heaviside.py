@@ -16,7 +16,7 @@ import keras
 import keras_htaf
 from keras_htaf.callbacks import AnnealSharpness
 
-parser = argparse.ArgumentParser()
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--data", default="digits")
 parser.add_argument("--data-dir")
 parser.add_argument("--epochs", type=int, default=20)

@@ -15,7 +15,7 @@ import numpy as np
 
 import keras_htaf
 
-parser = argparse.ArgumentParser()
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--network", choices=("mlp", "cnn"), default="mlp")
 parser.add_argument("--data", default="digits")
 parser.add_argument("--data-dir")

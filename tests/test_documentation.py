@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import pkgutil
 import re
 import runpy
 import sys
@@ -142,6 +142,62 @@ def test_resuming_page(tmp_path, monkeypatch):
     assert [file.name for file in Path("runs/digits").iterdir()] == ["checkpoint.npz"]
 
 
+GUIDES = [
+    *("index", "quickstart", "your_model", "deep", "binary", "extending", "keras_spiking"),
+    *("maths", "inside"),
+]
+"""Pages of docs/ whose blocks of code only have to run; the others are looked at more closely."""
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_guide(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    _run(f"docs/{page}.md")
+
+
+def test_snntorch_page(tmp_path, monkeypatch):
+    """The converted network gives the spikes of the original, which the page shows too."""
+    monkeypatch.chdir(tmp_path)
+    net, x = (_run("docs/snntorch.md")[name] for name in ("net", "x_test"))
+    snn, torch = pytest.importorskip("snntorch"), pytest.importorskip("torch")
+    page = (ROOT / "docs/snntorch.md").read_text(encoding="utf-8")
+    original = re.search(r"```\n(class Net.*?)```", page, re.DOTALL)[1]
+    exec(original, scope := {"snn": snn, "torch": torch})
+    theirs = scope["Net"]()
+    with torch.no_grad():
+        for name in ("fc1", "fc2"):
+            kernel, bias = net.get_layer(name).get_weights()
+            getattr(theirs, name).weight.copy_(torch.tensor(kernel.T))
+            getattr(theirs, name).bias.copy_(torch.tensor(bias))
+        x = x[:50].reshape(50, 64)
+        expected = theirs(torch.tensor(x)).numpy().swapaxes(0, 1)
+    found = net.predict(x, verbose=0)
+    assert found.shape == expected.shape == (50, 25, 10)
+    assert 0.01 < expected.mean() < 0.5
+    # A potential within rounding of the threshold may fire a step sooner or later.
+    assert np.mean(found != expected) < 0.01
+
+
+@pytest.mark.parametrize("page", ["snntorch", "keras_spiking"])
+def test_names_here(page):
+    text = "\n".join(_columns(ROOT / f"docs/{page}.md", 2))
+    rooms = "layers|models|surrogates|losses|metrics|callbacks|regularizers|pictures|exchange|ops"
+    found = re.findall(rf"`(?:keras_htaf\.)?({rooms})\.(\w+)", text)
+    assert len(found) > 8
+    for room, thing in found:
+        assert hasattr(getattr(keras_htaf, room), thing), f"{room}.{thing}"
+
+
+def test_names_of_snntorch():
+    snn = pytest.importorskip("snntorch")
+    text = "\n".join(_columns(ROOT / "docs/snntorch.md", 1))
+    for room, name in re.findall(r"`(\w+)\.(\w[\w.]*)", text):
+        assert pkgutil.resolve_name(f"snntorch.{room}.{name}") is not None
+    for name in re.findall(r"`([A-Z]\w+)", text):
+        assert hasattr(snn, name) or name in ("LSO", "SFS"), name
+
+
 def _columns(page: Path, column: int) -> list[str]:
     rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     return [row.split("|")[column] for row in rows]
@@ -149,19 +205,33 @@ def _columns(page: Path, column: int) -> list[str]:
 
 QUICK = {
     "deep_heaviside.py": ["--depth", "4", "--width", "64", "--epochs", "10"],
-    "binary_images.py": ["--epochs", "10", "--log", os.devnull],
-    "function_with_jumps.py": ["--samples", "2000", "--epochs", "10"],
+    "binary_images.py": ["--epochs", "10"],
+    "function_with_jumps.py": ["--epochs", "20"],
+    "packed_inference.py": ["--width", "128", "--epochs", "12"],
+    "report_of_an_icbm.py": ["--epochs", "10"],
+    "spiking_conversion.py": ["--steps", "8", "64"],
 }
-"""Arguments with which an example takes seconds; the others have none."""
+"""Arguments with which an example takes seconds; the others need none."""
 
-JUMPS = ROOT / "examples" / "function_with_jumps.py"
+ONCE = {
+    "export_a_model.py": "tensorflow",
+    "packed_inference.py": "torch",
+    "report_of_an_icbm.py": "jax",
+    "spiking_conversion.py": "torch",
+}
+"""Examples of what is tested on all backends elsewhere."""
+
+JUMPS = ROOT / "tools" / "bench" / "function_with_jumps.py"
 ON_RAY = ROOT / "examples" / "concepts_on_ray.py"  # run in tests/jobs
 
 
 @pytest.mark.parametrize(
-    "file", sorted({*ROOT.glob("examples/*.py")} - {JUMPS, ON_RAY}), ids=lambda f: f.name
+    "file", sorted({*ROOT.glob("examples/*.py")} - {ON_RAY}), ids=lambda f: f.name
 )
-def test_example(file, capsys, monkeypatch):
+def test_example(file, tmp_path, capsys, monkeypatch):
+    if ONCE.get(file.name, keras.config.backend()) != keras.config.backend():
+        pytest.skip(f"runs on {ONCE[file.name]}")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(file), *QUICK.get(file.name, [])])
     runpy.run_path(str(file))
     accuracy = re.search(r"exact steps on the test part: ([\d.]+)%", capsys.readouterr().out)
@@ -170,7 +240,8 @@ def test_example(file, capsys, monkeypatch):
 
 def test_example_of_a_regression(tmp_path, capsys, monkeypatch):
     figure = tmp_path / "jumps.png"
-    monkeypatch.setattr(sys, "argv", [str(JUMPS), *QUICK[JUMPS.name], "--figure", str(figure)])
+    quick = ["--samples", "2000", "--epochs", "10", "--figure", str(figure)]
+    monkeypatch.setattr(sys, "argv", [str(JUMPS), *quick])
     runpy.run_path(str(JUMPS))
     table = capsys.readouterr().out
     percent_of_y = {
@@ -186,5 +257,6 @@ def test_example_of_a_regression(tmp_path, capsys, monkeypatch):
 )
 def test_links_lead_somewhere(page):
     page = ROOT / page
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (page.parent / target).exists(), target

@@ -17,10 +17,8 @@ def gap() -> None:
     figure, axes = panels(3, width=3.6)
     for name, color, end in (("alpha = 2", "C3", 2.0), ("alpha 2 to 32", "C0", 32.0)):
         runs = [smooth_training(seed, end) for seed in range(5)]
-        smooth, hard = (
-            100 * np.array([run[key] for run in runs])
-            for key in ("smooth_accuracy", "hard_accuracy")
-        )
+        keys = ("smooth_accuracy", "hard_accuracy")
+        smooth, hard = (100 * np.array([run[key] for run in runs]) for key in keys)
         epochs = np.arange(1, smooth.shape[1] + 1)
         axes[0].plot(epochs, smooth.mean(0), color=color, label=f"{name}, smooth")
         axes[0].plot(epochs, hard.mean(0), "--", color=color, label=f"{name}, exact")

@@ -36,9 +36,8 @@ def speed() -> None:
     figure, both = panels(2, width=4.8, height=2.6, sharey=True)
     columns = ((1, 1, "1 image at a time"), (2, 64, "64 at a time"))
     for axes, (column, images, title) in zip(both, columns, strict=True):
-        fastest = [
-            float(re.match(r"[\d.]+", row[column].replace("*", ""))[0]) / images for row in rows
-        ]
+        cells = [row[column].replace("*", "") for row in rows]
+        fastest = [float(re.match(r"[\d.]+", cell)[0]) / images for cell in cells]
         bars = axes.barh([row[0] for row in rows], fastest, color=["C0"] + ["0.65"] * 5)
         axes.bar_label(bars, fmt="%.3g", padding=3)
         axes.set(title=f"{title}, 1 thread", xlabel="ms an image")
@@ -62,7 +61,7 @@ def depth() -> None:
         if line["epochs"] == 10 and line["images"] == 60000 and line["label_smoothing"] == 0.1
     ]
     figure, axes = panels(1, width=6.4, height=2.6)
-    for place, (name, wanted) in enumerate(shown.items()):
+    for place, wanted in enumerate(shown.values()):
         accuracy = [run["hard"] for run in found if all(run.get(k) == v for k, v in wanted.items())]
         offsets = np.linspace(-0.15, 0.15, len(accuracy)) if len(accuracy) > 1 else [0]
         axes.plot(accuracy, place + np.asarray(offsets), "o", alpha=0.6, markersize=4)

@@ -1,7 +1,7 @@
 r"""Formulas of the pages as MathML, made while the site is built.
 
-Browsers draw MathML by themselves, so that the site needs no script for formulas, and screen readers
-read it. In the repository the same formulas, `$...$` and `$$...$$`, are drawn by GitHub.
+Browsers draw MathML by themselves, so that the site needs no script for formulas, and screen
+readers read it. In the repository the same formulas, `$...$` and `$$...$$`, are drawn by GitHub.
 """
 
 import html
