@@ -134,7 +134,22 @@ def _explainer(artifact: Artifact, runner) -> tuple[Explainer | None, str]:
             f"Model {artifact.name!r} cannot be explained: this artifact does not give its bits "
             f"({CONCEPTS!r}). Serve the SavedModel or the ONNX file."
         )
-    return Explainer(card), ""
+    if card.get("steps") == "smooth":
+        return None, (
+            f"Model {artifact.name!r} cannot be explained: it was exported with smooth steps, so "
+            "it has no bits. Export it with exact ones."
+        )
+    return Explainer(card, _signs(runner)), ""
+
+
+def _signs(runner) -> bool:
+    """Whether concepts are -1 and 1 rather than 0 and 1, seen on noise."""
+    random = np.random.default_rng(0)
+    feeds = {
+        spec.name: random.normal(size=spec.example(16).shape).astype(spec.dtype)
+        for spec in runner.inputs
+    }
+    return bool((runner.run(feeds, [CONCEPTS])[CONCEPTS] < 0).any())
 
 
 def _finite(outputs):
