@@ -7,16 +7,19 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
-from kserve import Model, ModelRepository
-from kserve.protocol.dataplane import DataPlane
 
 from keras_htaf.serving import runners, v1, v2
+from keras_htaf.serving.application import own_arguments
 from keras_htaf.serving.artifacts import Artifact
 from keras_htaf.serving.batching import Batcher
 from keras_htaf.serving.errors import Refused
 from keras_htaf.serving.explaining import CONCEPTS, Explainer
 from keras_htaf.serving.options import Options
 from keras_htaf.serving.tensors import check
+
+with own_arguments():
+    from kserve import Model, ModelRepository
+    from kserve.protocol.dataplane import DataPlane
 
 _STUCK = 2
 """So many times the longest time for an answer, and a model counts as stuck."""
@@ -171,6 +174,10 @@ class Repository(ModelRepository):
 
 class Plane(DataPlane):
     """KServe's way from a route to a model, with bodies left as they are."""
+
+    def metadata(self) -> dict:
+        """What the server is; clients cannot change its models."""
+        return {**super().metadata(), "extensions": ["binary_tensor_data"]}
 
     def get_model_from_registry(self, name: str) -> Predictor:
         """The model, or `Refused`, which leaves no traceback in the log."""

@@ -82,6 +82,7 @@ def test_both_protocols_give_what_the_model_gives(server, name):
 def test_what_there_is(server):
     for path in ("/", "/v2/health/live", "/v2/health/ready", "/v2/models/icbm/ready", "/v1/models"):
         assert server.request("GET", path)[0] == 200
+    assert server.request("GET", "/v2")[1]["extensions"] == ["binary_tensor_data"]
     described = server.request("GET", "/v2/models/icbm")[1]
     assert described["inputs"] == [{"name": "image", "datatype": "FP32", "shape": [-1, 4, 4, 1]}]
     assert {each["name"] for each in described["outputs"]} == {

@@ -88,6 +88,23 @@ def test_slow_clients(server):
     assert raw(server, head).startswith(b"HTTP/1.1 408")
 
 
+def test_clients_that_do_not_read(server):
+    ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        connection.setblocking(False)
+        sent, end = 0, time.monotonic() + 2.5
+        while time.monotonic() < end:  # no longer than the server bears it
+            try:
+                sent += connection.send(ask * 100)
+            except BlockingIOError:
+                time.sleep(0.05)
+            except ConnectionError:
+                break
+        else:
+            pytest.fail(f"the server still takes requests after {sent} bytes of them")
+    assert server.request("GET", "/v2/health/live")[0] == 200
+
+
 def test_slow_models_and_many_requests(server):
     answers = []
 
