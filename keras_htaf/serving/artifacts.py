@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from keras_htaf.export import card as cards
 
 FORMATS = {".onnx": "onnx", ".khtaf": "packed"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -61,13 +61,6 @@ class Artifact:
             )
         return cls(name, path, known)
 
-    @property
-    def card_file(self) -> Path:
-        """Where the card is, if there is one."""
-        if self.path.is_dir():
-            return self.path / "assets.extra" / "card.json"
-        return self.path.with_name(f"{self.path.name}.card.json")
-
     @cached_property
     def card(self) -> dict | None:
         """What the export said of the artifact; None where there is no card.
@@ -75,17 +68,7 @@ class Artifact:
         Raises:
             ValueError: If it is damaged.
         """
-        if not self.card_file.is_file():
-            return None
-        try:
-            card = json.loads(self.card_file.read_text("utf-8"))
-            if not isinstance(card, dict):
-                raise TypeError("no object")
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"The card {str(self.card_file)!r} is damaged ({error}). Export the model again."
-            ) from None
-        return card
+        return cards.find(self.path)
 
     def verify(self) -> bool:
         """Whether the files are those that the card was written for; False without a card.
@@ -96,24 +79,9 @@ class Artifact:
         if self.card is None:
             return False
         expected = (self.card.get("checksum") or {}).get("sha256")
-        if (found := checksum(self.path)) != expected:
+        if (found := cards.checksum(cards.files_of(self.path))) != expected:
             raise ValueError(
                 f"{str(self.path)!r} is not what its card was written for: its checksum is "
                 f"{found[:12]}..., the card says {str(expected)[:12]}.... Export the model again."
             )
         return True
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 over the names and contents of an artifact's files, without its card, in hex."""
-    digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in files:
-        name = file.name if path.is_file() else file.relative_to(path).as_posix()
-        if name in ("assets.extra/card.json", "assets.extra/card.md"):
-            continue
-        digest.update(name.encode() + b"\0")
-        with open(file, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

@@ -17,16 +17,28 @@ class Explainer:
 
     Args:
         card: Of an ICBM.
+        signs: Whether its concepts are -1 and 1; they become bits, and no decision changes.
 
     Raises:
         ValueError: If the head in the card does not fit together.
+
+    Example:
+
+    >>> import threading
+    >>> import numpy as np
+    >>> explainer = Explainer({"head": {"kernel": [[0.0, 3.0], [0.0, 1.0]], "bias": [0.5, 0.0]}})
+    >>> found = explainer(np.array([[1.0, 0.0]]), {}, threading.Event())["explanations"][0]
+    >>> found["decision"], found["sufficient"]["names"], found["flips"]["names"]
+    (1, ['bit 0'], ['bit 0'])
     """
 
-    def __init__(self, card: dict):
+    def __init__(self, card: dict, signs: bool = False):
         from keras_htaf.interpret.codes import Codes
 
         head = card["head"]
         kernel, bias = (np.asarray(head[key], "float64") for key in ("kernel", "bias"))
+        if signs:
+            kernel, bias = 2 * kernel, bias - kernel.sum(axis=0)
         if kernel.ndim == 2 and kernel.shape[1] == 1:
             # One logit decides by its sign: against a class whose logit is 0.
             kernel, bias = (np.concatenate([0 * a, a], axis=-1) for a in (kernel, bias))

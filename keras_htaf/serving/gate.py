@@ -16,7 +16,7 @@ from keras_htaf_cli.serving import Options
 _MODEL = re.compile(r"/v[12]/models/([^/:]+)(?:/versions/[^/]+)?[/:](predict|explain|infer)")
 _HELD = 16
 """So many of the largest bodies may be in memory, complete or not."""
-_SKIPPED = 4
+_SKIPPED = 64
 """So many times the largest body is read, and dropped: many a client reads only after it wrote."""
 
 
@@ -65,8 +65,10 @@ class Gate:
     async def _read(self, scope, receive) -> bytes:
         """The body; counted in `held` until it is answered."""
         most, parts, size = self.options.max_bytes, [], 0
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and len(declared) < 20 and int(declared) > _SKIPPED * most:
+        headers = dict(scope["headers"])
+        declared = headers.get(b"content-length", b"0")
+        patient = b"expect" in headers  # it asks before it sends
+        if declared.isdigit() and int(declared[:20]) > (1 if patient else _SKIPPED) * most:
             raise self._large()
         try:
             async with asyncio.timeout(self.options.read_timeout):
@@ -93,6 +95,8 @@ class Gate:
         except BaseException as error:
             self.held -= sum(map(len, parts))
             if isinstance(error, TimeoutError):
+                if size > most:
+                    raise self._large() from None
                 raise Refused(
                     408, f"The request did not come within {self.options.read_timeout:g} seconds."
                 ) from None

@@ -7,16 +7,19 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
-from kserve import Model, ModelRepository
-from kserve.protocol.dataplane import DataPlane
 
 from keras_htaf.serving import runners, v1, v2
+from keras_htaf.serving.application import own_arguments
 from keras_htaf.serving.artifacts import Artifact
 from keras_htaf.serving.batching import Batcher
 from keras_htaf.serving.errors import Refused
 from keras_htaf.serving.explaining import CONCEPTS, Explainer
 from keras_htaf.serving.tensors import check
 from keras_htaf_cli.serving import Options
+
+with own_arguments():
+    from kserve import Model, ModelRepository
+    from kserve.protocol.dataplane import DataPlane
 
 _STUCK = 2
 """So many times the longest time for an answer, and a model counts as stuck."""
@@ -134,7 +137,22 @@ def _explainer(artifact: Artifact, runner) -> tuple[Explainer | None, str]:
             f"Model {artifact.name!r} cannot be explained: this artifact does not give its bits "
             f"({CONCEPTS!r}). Serve the SavedModel or the ONNX file."
         )
-    return Explainer(card), ""
+    if card.get("steps") == "smooth":
+        return None, (
+            f"Model {artifact.name!r} cannot be explained: it was exported with smooth steps, so "
+            "it has no bits. Export it with exact ones."
+        )
+    return Explainer(card, _signs(runner)), ""
+
+
+def _signs(runner) -> bool:
+    """Whether concepts are -1 and 1 rather than 0 and 1, seen on noise."""
+    random = np.random.default_rng(0)
+    feeds = {
+        spec.name: random.normal(size=spec.example(16).shape).astype(spec.dtype)
+        for spec in runner.inputs
+    }
+    return bool((runner.run(feeds, [CONCEPTS])[CONCEPTS] < 0).any())
 
 
 def _finite(outputs):
@@ -156,6 +174,10 @@ class Repository(ModelRepository):
 
 class Plane(DataPlane):
     """KServe's way from a route to a model, with bodies left as they are."""
+
+    def metadata(self) -> dict:
+        """What the server is; clients cannot change its models."""
+        return {**super().metadata(), "extensions": ["binary_tensor_data"]}
 
     def get_model_from_registry(self, name: str) -> Predictor:
         """The model, or `Refused`, which leaves no traceback in the log."""

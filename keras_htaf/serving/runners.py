@@ -138,40 +138,23 @@ class Packed(Runner):
 
         keras_htaf_packed.set_num_threads(threads)
         self._model = keras_htaf_packed.load(artifact.path)
-        card = artifact.card or {}
-        (given,) = card.get("inputs") or [{"name": "input"}]
-        self.inputs = [Spec(given["name"], self._model.input_shape, "float32")]
-        names = [each["name"] for each in card.get("outputs") or [{"name": "output"}]]
-        # The network ends in one of them; the probabilities are made of logits here.
-        self._last = "logits" if "logits" in names else names[0]
-        kept = [n for n in names if n == self._last or (n, self._last) == _SOFTMAX]
-        self.outputs = [Spec(name, self._model.output_shape, "float32") for name in kept]
-        self.signatures = {DEFAULT: kept}
+        card = artifact.card or {"inputs": [{"name": "input"}], "outputs": [{"name": "output"}]}
+        name, self._output = card["inputs"][0]["name"], card["outputs"][0]["name"]
+        self.inputs = [Spec(name, self._model.input_shape, "float32")]
+        self.outputs = [Spec(self._output, self._model.output_shape, "float32")]
+        self.signatures = {DEFAULT: [self._output]}
 
     def run(self, feeds, names):
         (x,) = feeds.values()
-        found = {self._last: self._model.predict(x, batch_size=max(len(x), 1))}
-        if "probabilities" in names and self._last == "logits":
-            found["probabilities"] = _softmax(found["logits"])
-        return {name: found[name] for name in names}
-
-
-_SOFTMAX = ("probabilities", "logits")
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+        return {self._output: self._model.predict(x, batch_size=len(x))}
 
 
 def _signatures(names: list[str], card: dict | None) -> dict[str, list[str]]:
-    """Signatures of a graph without any: what the card says, else what names tell."""
-    if card and card.get("signatures"):
-        return {key: list(value) for key, value in card["signatures"].items()}
-    usual = [name for name in ("logits", "probabilities") if name in names] or [
-        name for name in names if name == "output"
-    ]
-    return {DEFAULT: usual or names, BITS: names}
+    """Signatures as of a SavedModel: results without the bits, and everything."""
+    results = [name for name in ("logits", "probabilities", "output") if name in names]
+    states = ((card or {}).get("states") or {}).values()
+    served = [*results, *(name for name in names if name in states)] if results else names
+    return {DEFAULT: served, BITS: names}
 
 
 _KINDS = {"tf_saved_model": SavedModel, "onnx": Onnx, "packed": Packed}

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_htaf.serving.artifacts import Artifact, checksum
+from keras_htaf.export import card as cards
+from keras_htaf.serving import Artifact
 
 BITS, CLASSES, PIXELS = 6, 3, (4, 4, 1)
 random = np.random.default_rng(7)
@@ -44,11 +45,12 @@ def card(artifact: Artifact, outputs, **more) -> None:
         "classes": ["cat", "dog", "owl"],
         "concepts": [f"concept {i}" for i in range(BITS)],
         "head": {"kernel": KERNEL.tolist(), "bias": BIAS.tolist()},
-        "checksum": {"sha256": checksum(artifact.path)},
+        "checksum": {"sha256": cards.checksum(cards.files_of(artifact.path))},
         **more,
     }
-    artifact.card_file.parent.mkdir(exist_ok=True)
-    artifact.card_file.write_text(json.dumps(found))
+    file, _ = cards.places(artifact.path)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(found))
 
 
 OUTPUTS = [("logits", CLASSES), ("probabilities", CLASSES), ("concepts", BITS)]
@@ -178,6 +180,10 @@ class Server:
 
     def infer(self, model, body, headers=None):
         return self.request("POST", f"/v2/models/{model}/infer", body, headers)
+
+    def input(self, model) -> str:
+        """The name of a model's first input."""
+        return self.request("GET", f"/v2/models/{model}")[1]["inputs"][0]["name"]
 
     def workers(self) -> list[int]:
         """Children that serve, by their ids."""

@@ -1,23 +1,18 @@
-"""A real server process: both protocols, all limits, and its end.
-
-The server is a process of its own, which is the same under each of Keras's backends: one will do.
-"""
+"""A real server process: both protocols, explanations, and what it refuses."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import struct
-import threading
-import time
+import runpy
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import serving_case as case
 
+import keras_htaf
 from keras_htaf.interpret import Codes
 from keras_htaf.interpret.explanations import explain
 
@@ -26,27 +21,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    return (
-        case.icbm_onnx(folder / "graph.onnx"),
-        case.icbm_saved_model(folder / "icbm"),
-        case.slow_saved_model(folder / "slow"),
-    )
-
-
-LIMITS = {"max_batch": 8, "max_body": 0.05, "timeout": 1.5, "read_timeout": 1.0, "concurrency": 4}
-
-
-@pytest.fixture(scope="module")
-def server(models):
-    found = case.Server(*models, max_explained=3, grace=5, **LIMITS)
-    yield found
-    status, printed = found.stop()
-    assert status == 0, printed
-    assert found.gone()
-    assert "Traceback" not in printed, printed
+ROOT = Path(__file__).parents[2]
+ROW = np.zeros(case.PIXELS).tolist()
 
 
 def tensor(x=case.IMAGES, **more):
@@ -106,6 +82,7 @@ def test_both_protocols_give_what_the_model_gives(server, name):
 def test_what_there_is(server):
     for path in ("/", "/v2/health/live", "/v2/health/ready", "/v2/models/icbm/ready", "/v1/models"):
         assert server.request("GET", path)[0] == 200
+    assert server.request("GET", "/v2")[1]["extensions"] == ["binary_tensor_data"]
     described = server.request("GET", "/v2/models/icbm")[1]
     assert described["inputs"] == [{"name": "image", "datatype": "FP32", "shape": [-1, 4, 4, 1]}]
     assert {each["name"] for each in described["outputs"]} == {
@@ -114,12 +91,12 @@ def test_what_there_is(server):
         "concepts",
     }
     for path in ("/v2/models/other", "/v1/models/other", "/v2/models/other/ready"):
-        status, answer, _ = server.request("GET", path)
+        status, _, _ = server.request("GET", path)
         assert status == 404
     assert server.predict("other", {"instances": [1]})[0] == 404
     assert server.infer("..%2f..%2fetc", {"inputs": []})[0] == 404
     for verb in ("load", "unload"):
-        status, answer, _ = server.request("POST", f"/v2/repository/models/icbm/{verb}")
+        status, _, _ = server.request("POST", f"/v2/repository/models/icbm/{verb}")
         assert status == 403
     assert server.request("GET", "/v2/models/icbm/ready")[0] == 200
 
@@ -164,9 +141,6 @@ def test_what_cannot_be_explained(server):
         ({"instances": images[:1], "nodes": -1}, 400),
     ):
         assert server.predict("icbm", body, verb="explain")[0] == expected
-
-
-ROW = np.zeros(case.PIXELS).tolist()
 
 
 @pytest.mark.parametrize(
@@ -252,197 +226,55 @@ def test_bad_binary_bodies(server):
     assert server.infer("icbm", body + b"more", headers)[0] == 400
 
 
-def test_a_result_that_is_no_number(server):
-    status, answer, _ = server.predict("slow", {"instances": [[-1]]})
-    assert (status, "NaN" in answer["error"]) == (500, True)
+def test_an_exported_concept_model(server, exported):
+    model = exported[0]["concepts"]
+    x = np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype("float32")
+    codes = keras_htaf.interpret.collect(model, x)
+    status, answer, _ = server.predict("concepts", {"instances": x.tolist()})
+    assert status == 200
+    expected = keras_htaf.harden(model).predict(x, verbose=0)
+    given = [row["logits"] for row in answer["predictions"]]
+    np.testing.assert_allclose(given, expected, atol=1e-4)
+    body = {"instances": x.tolist(), "usage": codes.usage.tolist()}
+    status, answer, _ = server.predict("concepts", body, verb="explain")
+    assert status == 200
+    for i, found in enumerate(answer["explanations"]):
+        wanted = explain(codes, i)
+        np.testing.assert_array_equal(found["shapley"], wanted.contributions)
+        np.testing.assert_array_equal(found["sufficient"]["bits"], wanted.sufficient.bits)
 
 
-def test_large_bodies(server):
-    begin = time.monotonic()
-    for size in (60_000, 10**6):
-        status, answer, headers = server.predict("icbm", b" " * size)
-        assert (status, headers["connection"]) == (413, "close")
-    declared = (
-        b"POST /v1/models/icbm:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n"
+def test_a_packed_model(server, exported):
+    x = np.random.default_rng(0).normal(size=(4, 16)).astype("float32")
+    status, answer, _ = server.predict("packed", {"instances": x.tolist()})
+    expected = keras_htaf.harden(exported[0]["packed"]).predict(x, verbose=0)
+    assert status == 200
+    np.testing.assert_allclose(answer["predictions"], expected, atol=1e-5)
+    body = {"inputs": [{**tensor(x), "name": server.input("packed")}]}
+    status, second, _ = server.infer("packed", body)
+    (output,) = second["outputs"]
+    np.testing.assert_array_equal(
+        np.array(output["data"]).reshape(output["shape"]), answer["predictions"]
     )
-    assert raw(server, declared).startswith(b"HTTP/1.1 413")
-    chunked = (
-        b"POST /v1/models/icbm:predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    )
-    assert raw(server, chunked + (b"8000\r\n" + b" " * 0x8000 + b"\r\n") * 20).startswith(
-        b"HTTP/1.1 413"
-    )
-    assert time.monotonic() - begin < 5
+    assert server.predict("packed", {"instances": x[:1].tolist()}, verb="explain")[0] == 501
 
 
-def raw(server, *parts, wait=0.0, patience=10) -> bytes:
-    """What comes back, to the end, for bytes that are sent with pauses."""
-    with socket.create_connection(("127.0.0.1", server.port), patience) as connection:
-        found = b""
-        try:
-            for part in parts:
-                connection.sendall(part)
-                time.sleep(wait)
-            while block := connection.recv(65536):
-                found += block
-        except ConnectionError:
-            pass
-        return found
+def test_streams_whose_state_the_client_keeps(server, exported, capsys, monkeypatch, tmp_path):
+    client = runpy.run_path(str(ROOT / "examples" / "serving" / "stream_client.py"))
+    sequences = np.random.default_rng(1).normal(0.5, 1, size=(3, 6, 4)).astype("float32")
+    expected = keras_htaf.harden(exported[0]["whole"]).predict(sequences, verbose=0)
+    url = f"http://127.0.0.1:{server.port}"
+    pair, single = client["Stream"](url, "stream", 2), client["Stream"](url, "stream")
+    assert pair.chunk == 2
+    for begin in (0, 2, 4):  # in turn: the server keeps nothing
+        first = pair(sequences[:2, begin : begin + 2])
+        last = single(sequences[2:, begin : begin + 2])
+    name = "logits" if "logits" in first else "output"
+    found = np.concatenate([first[name], last[name]])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
-
-def test_slow_clients(server):
-    head = b"POST /v1/models/icbm:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
-    begin = time.monotonic()
-    answers = {}
-
-    def ask(name, *parts):
-        answers[name] = raw(server, *parts, wait=0.3)
-
-    slow = {
-        "body": (head, b"{", b'"'),
-        "nothing": (),
-        "headers": (b"GET / HTTP/1.1\r\n", b"H", b"o"),
-    }
-    threads = [threading.Thread(target=ask, args=(k, *parts)) for k, parts in slow.items()]
-    for thread in threads:
-        thread.start()
-    assert server.request("GET", "/v2/health/live")[0] == 200
-    for thread in threads:
-        thread.join()
-    assert {name: answer[:12] for name, answer in answers.items()} == dict.fromkeys(
-        slow, b"HTTP/1.1 408"
-    )
-    assert time.monotonic() - begin < 6
-    assert raw(server, b"nonsense\r\n\r\n").startswith(b"HTTP/1.1 400")
-    assert raw(server, head).startswith(b"HTTP/1.1 408")
-
-
-def test_slow_models_and_many_requests(server):
-    answers = []
-
-    def ask(seconds):
-        answers.append(server.predict("slow", {"instances": [[seconds]]}))
-
-    threads = [threading.Thread(target=ask, args=(2.2,)) for _ in range(7)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.3)
-    # Health, metrics and the other models' turn do not wait for it.
-    begin = time.monotonic()
-    assert server.request("GET", "/v2/health/ready")[0] == 200
-    assert server.request("GET", "/metrics")[0] == 200
-    assert time.monotonic() - begin < 0.5
-    for thread in threads:
-        thread.join()
-    statuses = sorted(status for status, _, _ in answers)
-    assert statuses == [503] * 3 + [504] * 4
-    assert {headers.get("retry-after") for status, _, headers in answers if status == 503} == {"1"}
-    assert server.predict("icbm", {"instances": [ROW]})[0] == 200
-    # What was given up before its turn is not computed: the model is free soon.
-    time.sleep(1)
-    begin = time.monotonic()
-    assert server.predict("slow", {"instances": [[0.1]]})[0] == 200
-    assert time.monotonic() - begin < 1.5
-
-
-def test_waiting_requests_are_computed_together(server):
-    def rows():
-        text = server.request("GET", "/metrics")[1].decode()
-        lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if "slow" in line)
-        return [
-            float(lines[f'keras_htaf_batch_rows_{what}{{model="slow"}}'])
-            for what in ("count", "sum")
-        ]
-
-    before, answers = rows(), {}
-
-    def ask(seconds):
-        answers[seconds] = server.predict("slow", {"instances": [[seconds]]})
-
-    threads = [threading.Thread(target=ask, args=(s,)) for s in (0.6, 0.125, 0.25, 0.375)]
-    threads[0].start()
-    time.sleep(0.2)
-    for thread in threads[1:]:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for seconds, (status, answer, _) in answers.items():
-        assert (status, answer["predictions"][0][0]) == (200, pytest.approx(seconds))
-    count, total = np.subtract(rows(), before)
-    assert (count, total) == (2, 4)
-
-
-def test_clients_that_leave(server):
-    body = json.dumps({"instances": [[0.3]]}).encode()
-    head = (
-        f"POST /v1/models/slow:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    for sent in (head.encode() + body, head.encode() + body[:5]):
-        for _ in range(5):
-            connection = socket.create_connection(("127.0.0.1", server.port), 5)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            connection.sendall(sent)
-            connection.close()
-    time.sleep(0.5)
-    for _ in range(5):
-        assert server.predict("icbm", {"instances": [ROW]})[0] == 200
-
-
-def test_nothing_leaks(server):
-    def used():
-        return len(os.listdir(f"/proc/{server.process.pid}/fd"))
-
-    time.sleep(0.3)
-    before = used()
-    for _ in range(40):
-        server.predict("icbm", {"instances": [ROW]})
-        server.predict("icbm", b"{")
-    time.sleep(0.3)
-    assert used() <= before + 1
-
-
-def test_metrics(server):
-    server.predict("graph", {"instances": [ROW]})
-    text = server.request("GET", "/metrics")[1].decode()
-    wanted = 'keras_htaf_requests_total{model="graph",status="200",verb="predict"}'
-    for start in (wanted, 'request_predict_seconds_count{model_name="graph"}'):
-        assert start in text
-    assert 'model="unknown"' in text
-    assert "other" not in text
-
-
-def test_workers_are_replaced_and_requests_in_work_are_answered(models):
-    server = case.Server(*models, workers=2, grace=10)
-    try:
-        first, second = server.workers()
-        os.kill(first, signal.SIGKILL)
-        alive = []
-        for _ in range(20):  # the other one serves on
-            alive.append(server.predict("icbm", {"instances": [ROW]})[0])
-        assert alive == [200] * 20
-        end = time.monotonic() + 60
-        while len(found := set(server.workers()) - {first}) < 2:
-            assert time.monotonic() < end
-            time.sleep(0.2)
-        assert second in found
-        text = server.request("GET", "/metrics")[1].decode()
-        (line,) = [each for each in text.splitlines() if each.startswith("keras_htaf_requests_t")]
-        assert float(line.split()[-1]) == 20  # of all workers together
-
-        answers = []
-        thread = threading.Thread(
-            target=lambda: answers.append(server.predict("slow", {"instances": [[2.0]]}))
-        )
-        thread.start()
-        time.sleep(0.5)
-        begin = time.monotonic()
-        status, printed = server.stop()
-        thread.join()
-        assert status == 0, printed
-        assert time.monotonic() - begin < 20
-        assert answers[0][0] == 200
-        assert server.gone()
-        for pid in found:
-            assert not os.path.exists(f"/proc/{pid}")
-    finally:
-        server.stop(signal.SIGKILL)
+    np.save(tmp_path / "one.npy", sequences[2])
+    arguments = ["stream_client.py", url, "stream", str(tmp_path / "one.npy")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    client["main"]()
+    assert f"after 6 steps, {name}: {found[2].tolist()}" in capsys.readouterr().out
