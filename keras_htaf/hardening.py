@@ -194,7 +194,7 @@ def with_forward(model: keras.Model, forward: str) -> keras.Model:
     Example:
 
     >>> smooth = keras.Sequential([keras.Input((2,)), keras_htaf.layers.HTAF()])
-    >>> with_forward(smooth, "hard").layers[0].get_config()["forward"]
+    >>> with_forward(smooth, "hard").layers[0].forward_mode
     'hard'
     """
     if not isinstance(model, keras.Model):

@@ -50,7 +50,7 @@ class Step(Sloped):
     Example:
 
     >>> step = keras_htaf.layers.Sign("approx_sign", name="signs")  # a subclass
-    >>> isinstance(step, Step), step.surrogate, step.get_config()["forward"]
+    >>> isinstance(step, Step), step.surrogate, step.forward_mode
     (True, ApproxSign(s=1.0), 'hard')
 
     Reference: Neftci, Mostafa and Zenke (2019), arXiv:1901.09948.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ def resumable_fit(
     elif batch_size is not None:
         raise ValueError(f"Received batch_size={batch_size} for data that come in batches.")
     history = keras.callbacks.History()
-    keeper = _Keeper(Path(folder), every, [*callbacks, history], x, epochs, model)
+    keeper = _Keeper(Path(folder), every, [*callbacks, history], x, epochs, model, distribution)
     if keeper.finished:
         keeper.restore_variables(model)
         history.set_model(model)
@@ -157,8 +157,11 @@ class _Keeper(keras.callbacks.Callback):
     Keras build the metrics.) After step k everything is as it was after step k.
     """
 
-    def __init__(self, folder: Path, every, callbacks: list, data, epochs: int, model):
+    def __init__(
+        self, folder: Path, every, callbacks: list, data, epochs: int, model, distribution
+    ):
         super().__init__()
+        self._scope = nullcontext if distribution is None else distribution.scope
         self._file = folder / NAME
         self._every = every
         self._callbacks = callbacks
@@ -193,7 +196,8 @@ class _Keeper(keras.callbacks.Callback):
 
     def restore_variables(self, model: keras.Model) -> None:
         if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
+            with self._scope():
+                model.optimizer.build(model.trainable_variables)
         assign("model", model.variables, self._left["model"])
         assign("optimizer", model.optimizer.variables, self._left["optimizer"])
 

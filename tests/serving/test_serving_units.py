@@ -265,7 +265,7 @@ def test_command_line(tmp_path):
     pytest.importorskip("typer")
     from typer.testing import CliRunner
 
-    from keras_htaf.cli.app import app
+    from keras_htaf_cli.app import app
 
     file = tmp_path / "model.onnx"
     run = CliRunner().invoke
