@@ -85,8 +85,20 @@ class Replicas(share.Replicas):
         )
         options["callbacks"] = [follow, *options["callbacks"]]
         options |= {"steps_per_epoch": len(data), "shuffle": False}
-        step = partial(_step, model, model.train_step)
-        with _losses_apart(model), share.steps(model, train_step=step):
+        validation = options["validation_data"]
+        if isinstance(validation, (tuple, list)):
+            validation = _Rows(validation)
+        if isinstance(validation, keras.utils.PyDataset):
+            # Keras divides it unevenly, and cannot look at such a batch.
+            options["validation_data"] = self._strategy.distribute_datasets_from_function(
+                partial(_batches, validation, {})
+            )
+            options["validation_steps"] = len(validation)
+        replaced = {
+            name: partial(_step, model, getattr(model, name))
+            for name in ("train_step", "test_step")
+        }
+        with _losses_apart(model), share.steps(model, **replaced):
             return model.fit(dataset, **options)
 
     def spread(self, model):
@@ -99,6 +111,22 @@ class Replicas(share.Replicas):
         return largest
 
 
+class _Rows(keras.utils.PyDataset):
+    """Arrays in batches of Keras's default size, in their order."""
+
+    def __init__(self, arrays, size: int = 32):
+        super().__init__()
+        self._arrays = tree.map_structure(np.asarray, tuple(a for a in arrays if a is not None))
+        self._rows, self._size = len(tree.flatten(self._arrays)[0]), size
+
+    def __len__(self):
+        return -(-self._rows // self._size)
+
+    def __getitem__(self, index):
+        part = slice(index * self._size, (index + 1) * self._size)
+        return tree.map_structure(lambda array: array[part], self._arrays)
+
+
 def _batches(data, ends, context):
     """A PyDataset as an endless `tf.data.Dataset` that gives each batch to all replicas.
 
@@ -109,6 +137,7 @@ def _batches(data, ends, context):
 
     def read():
         own = copy.copy(data)
+        own.on_epoch_end()  # as Keras does once before the first epoch
         for epoch in itertools.count():
             own.on_epoch_begin()
             for i in range(len(own)):
@@ -163,7 +192,7 @@ def _losses_apart(model):
 
 
 def _step(model, step, data):
-    """A training step on this replica's share, with what the metrics have seen on all of them."""
+    """A step on this replica's share, with what the metrics have seen on all of them."""
     context = tf.distribute.get_replica_context()
     count, index = context.num_replicas_in_sync, context.replica_id_in_sync_group
     total = partial(context.all_reduce, tf.distribute.ReduceOp.SUM)
