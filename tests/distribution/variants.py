@@ -105,7 +105,10 @@ def trained(make, across):
 def differences(file):
     across = distribution.data_parallel(2)
     report = {}
-    for make in (binary, masked, half):
+    makes = (binary, masked, half)
+    if keras.config.backend() == "jax":  # one program: compiling all of them is what takes time
+        makes = (masked,)
+    for make in makes:
         history, weights, _, epoch = trained(make, None)
         other, others, spread, other_epoch = trained(make, across)
         report[make.__name__] = {

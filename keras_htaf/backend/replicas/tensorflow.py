@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import itertools
 import json
 import os
@@ -40,6 +41,20 @@ def _devices(devices: int | None) -> list[str]:
     return [device.name for device in found[:devices]]
 
 
+# One strategy for the same devices in a process: a second would number its sums like the first,
+# and TensorFlow takes those for the same.
+
+
+@functools.cache
+def _of_devices(*names):
+    return tf.distribute.MirroredStrategy(names)
+
+
+@functools.cache
+def _of_machines():
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
 class Replicas(share.Replicas):
     def __init__(self, devices: int | None = None):
         cluster = json.loads(os.environ.get("TF_CONFIG") or "{}")
@@ -50,7 +65,7 @@ class Replicas(share.Replicas):
                     f"Received devices={devices!r}, but TF_CONFIG describes several machines, of "
                     "which all devices are used. Leave devices out."
                 )
-            self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+            self._strategy = _of_machines()
             task = cluster["task"]
             with_chief = "chief" in cluster["cluster"]
             self.chief = (
@@ -58,7 +73,7 @@ class Replicas(share.Replicas):
             )
             self.processes = sum(map(len, cluster["cluster"].values()))
         else:
-            self._strategy = tf.distribute.MirroredStrategy(_devices(devices))
+            self._strategy = _of_devices(*_devices(devices))
         self.count = self._strategy.num_replicas_in_sync
 
     def scope(self):
@@ -98,6 +113,10 @@ class Replicas(share.Replicas):
             name: partial(_step, model, getattr(model, name))
             for name in ("train_step", "test_step")
         }
+        # Keras would build by the mean of what the replicas get, which several workers lack.
+        with self.scope():
+            model._symbolic_build(data_batch=tuple(data[0]))
+        replaced["_maybe_symbolic_build"] = lambda **_: None
         with _losses_apart(model), share.steps(model, **replaced):
             return model.fit(dataset, **options)
 
