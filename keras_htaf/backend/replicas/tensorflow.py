@@ -237,6 +237,9 @@ def _step(model, step, data):
     logs = model.get_metrics_result()
     for variable, value in zip(model.metrics_variables, own, strict=True):
         variable.assign(value)
+    if isinstance(context.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        # There Keras takes the mean over a first axis, which a number has not.
+        return tree.map_structure(lambda value: tf.reshape(value, [1]), logs)
     return logs
 
 
