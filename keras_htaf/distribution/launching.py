@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import threading
 from collections.abc import Callable
 from multiprocessing import connection
 
@@ -83,5 +84,12 @@ def _rank(function, args, rank, processes, port):
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     function(*args)
     replicas.leave()
+
+
+def _end_with_parent():
+    """Without it a rank would train on after the process that shows what it does was killed."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import itertools
 import json
 import os
@@ -40,6 +41,20 @@ def _devices(devices: int | None) -> list[str]:
     return [device.name for device in found[:devices]]
 
 
+# One strategy for the same devices in a process: a second would number its sums like the first,
+# and TensorFlow takes those for the same.
+
+
+@functools.cache
+def _of_devices(*names):
+    return tf.distribute.MirroredStrategy(names)
+
+
+@functools.cache
+def _of_machines():
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
 class Replicas(share.Replicas):
     def __init__(self, devices: int | None = None):
         cluster = json.loads(os.environ.get("TF_CONFIG") or "{}")
@@ -50,7 +65,7 @@ class Replicas(share.Replicas):
                     f"Received devices={devices!r}, but TF_CONFIG describes several machines, of "
                     "which all devices are used. Leave devices out."
                 )
-            self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
+            self._strategy = _of_machines()
             task = cluster["task"]
             with_chief = "chief" in cluster["cluster"]
             self.chief = (
@@ -58,7 +73,7 @@ class Replicas(share.Replicas):
             )
             self.processes = sum(map(len, cluster["cluster"].values()))
         else:
-            self._strategy = tf.distribute.MirroredStrategy(_devices(devices))
+            self._strategy = _of_devices(*_devices(devices))
         self.count = self._strategy.num_replicas_in_sync
 
     def scope(self):
@@ -85,8 +100,24 @@ class Replicas(share.Replicas):
         )
         options["callbacks"] = [follow, *options["callbacks"]]
         options |= {"steps_per_epoch": len(data), "shuffle": False}
-        step = partial(_step, model, model.train_step)
-        with _losses_apart(model), share.steps(model, train_step=step):
+        validation = options["validation_data"]
+        if isinstance(validation, (tuple, list)):
+            validation = _Rows(validation)
+        if isinstance(validation, keras.utils.PyDataset):
+            # Keras divides it unevenly, and cannot look at such a batch.
+            options["validation_data"] = self._strategy.distribute_datasets_from_function(
+                partial(_batches, validation, {})
+            )
+            options["validation_steps"] = len(validation)
+        replaced = {
+            name: partial(_step, model, getattr(model, name))
+            for name in ("train_step", "test_step")
+        }
+        # Keras would build by the mean of what the replicas get, which several workers lack.
+        with self.scope():
+            model._symbolic_build(data_batch=tuple(data[0]))
+        replaced["_maybe_symbolic_build"] = lambda **_: None
+        with _losses_apart(model), share.steps(model, **replaced):
             return model.fit(dataset, **options)
 
     def spread(self, model):
@@ -99,6 +130,22 @@ class Replicas(share.Replicas):
         return largest
 
 
+class _Rows(keras.utils.PyDataset):
+    """Arrays in batches of Keras's default size, in their order."""
+
+    def __init__(self, arrays, size: int = 32):
+        super().__init__()
+        self._arrays = tree.map_structure(np.asarray, tuple(a for a in arrays if a is not None))
+        self._rows, self._size = len(tree.flatten(self._arrays)[0]), size
+
+    def __len__(self):
+        return -(-self._rows // self._size)
+
+    def __getitem__(self, index):
+        part = slice(index * self._size, (index + 1) * self._size)
+        return tree.map_structure(lambda array: array[part], self._arrays)
+
+
 def _batches(data, ends, context):
     """A PyDataset as an endless `tf.data.Dataset` that gives each batch to all replicas.
 
@@ -109,6 +156,7 @@ def _batches(data, ends, context):
 
     def read():
         own = copy.copy(data)
+        own.on_epoch_end()  # as Keras does once before the first epoch
         for epoch in itertools.count():
             own.on_epoch_begin()
             for i in range(len(own)):
@@ -163,7 +211,7 @@ def _losses_apart(model):
 
 
 def _step(model, step, data):
-    """A training step on this replica's share, with what the metrics have seen on all of them."""
+    """A step on this replica's share, with what the metrics have seen on all of them."""
     context = tf.distribute.get_replica_context()
     count, index = context.num_replicas_in_sync, context.replica_id_in_sync_group
     total = partial(context.all_reduce, tf.distribute.ReduceOp.SUM)
@@ -189,6 +237,9 @@ def _step(model, step, data):
     logs = model.get_metrics_result()
     for variable, value in zip(model.metrics_variables, own, strict=True):
         variable.assign(value)
+    if isinstance(context.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        # There Keras takes the mean over a first axis, which a number has not.
+        return tree.map_structure(lambda value: tf.reshape(value, [1]), logs)
     return logs
 
 

@@ -1,0 +1,121 @@
+"""What several devices refuse, and what one replica sees of a batch."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_htaf import distribution
+from keras_htaf.backend.replicas.share import Share, current, sharing, whole
+from keras_htaf.distribution.synchronized import synchronized
+
+BACKEND = keras.config.backend()
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, i):
+        return np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
+
+
+@pytest.fixture
+def across():
+    return distribution.data_parallel(1)
+
+
+def compiled(across):
+    with across.scope():
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+    return model
+
+
+def test_one_device_trains(across):
+    assert (across.count, across.processes, across.chief) == (1, 1, True)
+    model = compiled(across)
+    history = across.fit(model, Batches(), epochs=2, verbose=0)
+    assert history.history["loss"][1] < history.history["loss"][0]
+    assert across.spread(model) == 0
+    assert "train_step" not in vars(model)
+
+
+def test_data_that_are_no_batches(across):
+    with pytest.raises(ValueError, match=r"Received ndarray as data\. Expected a .*PyDataset"):
+        across.fit(compiled(across), np.ones((4, 2)))
+
+
+def test_a_model_that_is_not_compiled(across):
+    with across.scope():
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    with pytest.raises(ValueError, match="is not compiled"):
+        across.fit(model, Batches())
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="is about strategies")
+def test_a_model_of_elsewhere(across):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"not made for these devices.*across\.scope"):
+        across.fit(model, Batches())
+    model = compiled(across)
+    with across.scope(), pytest.raises(ValueError, match="Leave it first"):
+        across.fit(model, Batches())
+
+
+@pytest.mark.parametrize("devices", [0, -1, True, 1.5, "2"])
+def test_numbers_of_devices(devices):
+    with pytest.raises(ValueError, match="Expected a positive integer"):
+        distribution.data_parallel(devices)
+
+
+def test_more_devices_than_there_are(across):
+    ops.convert_to_numpy(ops.ones(()) + 1)  # whatever runs now has the devices it has
+    with pytest.raises(ValueError, match="Received devices=999"):
+        distribution.data_parallel(999)
+
+
+def test_kernels_are_divided_on_jax_only():
+    with pytest.raises(ValueError, match=r"JAX backend only|Expected a divisor"):
+        distribution.model_parallel(batch=7)
+
+
+def test_launch_refuses_and_calls():
+    with pytest.raises(ValueError, match="processes=0"):
+        distribution.launch(print, processes=0)
+    found = []
+    distribution.launch(found.append, 1, processes=1)
+    assert found == [1]
+
+
+def test_a_replica_sees_the_whole_batch():
+    parts = np.arange(12, dtype="float32").reshape(2, 3, 2)
+
+    def all_sum(x):  # of replica 1, with what replica 0 has
+        return x + ops.convert_to_tensor(np.stack([parts[0], np.zeros_like(parts[0])]))
+
+    assert current() is None
+    x = ops.convert_to_tensor(parts[1])
+    with sharing(Share(all_sum, 1, 2, copies=False)):
+        np.testing.assert_array_equal(ops.convert_to_numpy(whole(x)), parts.reshape(6, 2))
+    with sharing(Share(all_sum, 1, 2, copies=True)):
+        assert whole(x) is x
+    assert whole(x) is x
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_moments_of_all_shares(masked):
+    """Two replicas with equal shares: the moments are those of one."""
+    model = keras.Sequential([keras.Input((3, 2)), keras.layers.BatchNormalization()])
+    x = np.random.default_rng(0).normal(size=(4, 3, 2)).astype("float32")
+    mask = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 0, 0]], bool) if masked else None
+    with synchronized(model), sharing(Share(lambda x: 2 * x, 0, 2, copies=True)):
+        model.layers[0](x, training=True, mask=mask)
+    kept = x[mask] if masked else x.reshape(-1, 2)
+    mean, variance = (ops.convert_to_numpy(v) for v in model.non_trainable_variables)
+    np.testing.assert_allclose(mean, 0.01 * kept.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(variance, 0.99 + 0.01 * kept.var(0), rtol=1e-5)
+    assert "_moments" not in vars(model.layers[0])
