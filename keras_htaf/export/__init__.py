@@ -98,8 +98,8 @@ def export(
 
     Example:
 
-    >>> model = keras.Sequential([keras.Input((2,)), keras_htaf.layers.HTAF()])
-    >>> result = export(model, tmp / "saved_model")
+    >>> layers = [keras.Input((2,)), keras_htaf.layers.HTAF(), keras.layers.Dense(2)]
+    >>> result = export(keras.Sequential(layers), tmp / "model.khtaf", "packed")
     >>> result.equal
     True
     """
@@ -117,7 +117,7 @@ def export(
     with publishing.prepared(path, chosen) as temporary:
         elsewhere.write(format, reference.program, temporary, writer)
         result = verification.verify(reference, format, temporary) if verify else None
-        about = cards.make(reference, twin, steps, format, temporary, result, card)
+        about = cards.make(reference, twin, steps, format, temporary, path.name, result, card)
         cards.write(about, temporary)
     return result
 

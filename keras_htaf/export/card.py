@@ -86,6 +86,7 @@ def make(
     steps: str,
     format: str,
     path: Path,
+    name: str,
     result: Verification | None,
     given: dict | None,
 ) -> dict:
@@ -96,7 +97,8 @@ def make(
         like: The model that it is of, with its steps as they were exported.
         steps: "exact", "smooth" or "none".
         format: Of the artifact.
-        path: The artifact.
+        path: The artifact, where it is now.
+        name: Of its file or folder, where it will be.
         result: How it compares with its model, or None.
         given: Of the keys in `GIVEN`.
 
@@ -145,7 +147,7 @@ def make(
         rows = [vars(row) for row in result.rows]
         numbers = {"samples": result.samples, "at_rounding": result.at_rounding}
         card["verification"] = {**numbers, "rows": rows}
-    card["load"] = snippets.load(card, path.name)
+    card["load"] = snippets.load(card, name)
     return card
 
 
