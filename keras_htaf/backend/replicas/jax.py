@@ -12,7 +12,6 @@ from functools import partial
 import jax
 import keras
 import numpy as np
-from jax.experimental import multihost_utils
 from keras import tree
 
 from keras_htaf.backend.replicas import share
@@ -123,6 +122,8 @@ class Replicas(share.Replicas):
 
     def barrier(self):
         if self.processes > 1:
+            from jax.experimental import multihost_utils
+
             multihost_utils.sync_global_devices("keras_htaf")
 
 
