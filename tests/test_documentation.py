@@ -130,7 +130,7 @@ def test_large_data_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scope = _run("docs/large_data.md")
     assert scope["stream"].epoch == 5
-    assert scope["x"].shape[1:] == (24, 24, 3)
+    assert scope["images"].shape == (8, 24, 24, 3)
     _, accuracy = scope["model"].evaluate(*scope["data"].test.arrays(), verbose=0)
     assert accuracy > 0.8
 

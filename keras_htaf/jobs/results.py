@@ -170,10 +170,10 @@ def load(path: str | os.PathLike) -> Results:
 def _array(column: Any) -> np.ndarray:
     """An Arrow column of numbers, bytes of one length or lists of one length as numpy's array."""
     arrow = require("pyarrow", "Reading a job", "ray")
-    if hasattr(column, "chunks"):  # of no rows, or more than Arrow's offsets count
-        column = arrow.concat_arrays(column.chunks) if column.num_chunks else column.chunk(0)
     if arrow.types.is_fixed_size_binary(column.type):
         width = column.type.byte_width
+        if not len(column):
+            return np.empty((0, width), np.uint8)
         flat = np.frombuffer(column.buffers()[1], np.uint8)
         begin = column.offset * width
         return flat[begin : begin + len(column) * width].reshape(-1, width)
