@@ -30,7 +30,7 @@ class RecordSource:
         num_classes: Its labels must be below this; None if it does not say.
     """
 
-    full_scale = 255.0
+    full_scale: float | None = 255.0
 
     def __init__(
         self,
