@@ -15,7 +15,7 @@ demo: .venv/demo-installed
 test: .venv/test-installed lint
 	$(BIN)/python tools/run_tests.py
 
-lint: .venv/test-installed
+lint: .venv/test-installed types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         pictures,
     )
     from keras_htaf.calibration import calibrate
-    from keras_htaf.costs import summary
+    from keras_htaf.costs.summary import summary
     from keras_htaf.diagnosis import diagnose
 
 __version__ = "0.1.0"

@@ -138,4 +138,4 @@ def _scale(layer: Step, inputs, share: float) -> float:
     sharpness = float(np.mean(ops.convert_to_numpy(layer.sharpness)))
     width = layer.surrogate.width(share, sharpness)
     scale = np.float32(np.quantile(size, share) / width)
-    return float(scale if scale >= np.finfo("float32").tiny else layer.scale)
+    return float(scale) if scale >= np.finfo("float32").tiny else float(layer.scale)

@@ -237,8 +237,9 @@ def _functions(model: keras.Model, forward: str) -> list[str]:
         nodes = [node for node in nodes if node.forward_mode == forward]
         found += [(type(node).__name__.lstrip("_").lower(), node.name) for node in nodes]
         activation = getattr(layer, "activation", None)
-        if any(activation is f for f, mode in steps.FUNCTIONS.items() if mode == forward):
-            found.append((activation.__name__, layer.name))
+        for function, mode in steps.FUNCTIONS.items():
+            if activation is function and mode == forward:
+                found.append((function.__name__, layer.name))
     return [f"keras_htaf.ops.{function} in {name!r}" for function, name in found]
 
 

@@ -102,7 +102,7 @@ class _Header:
         guard, (numbers, bits) = "@H_", (self._numbers.size, self._bits.size)
         memory = [f"    static {kind} {name}[{size}];" for kind, name, size in
                   (("float", "numbers", numbers), ("uint16_t", "bits", bits)) if size]  # fmt: skip
-        given = " x ".join(map(str, inputs.shape))
+        shape = " x ".join(map(str, inputs.shape))
         return "\n".join(
             [
                 "/* A packed network, written by keras-htaf: plain C99, without libraries or heap.",
@@ -110,7 +110,7 @@ class _Header:
                 " Not reentrant. */",
                 f"#ifndef {guard}\n#define {guard}\n\n#include <limits.h>\n#include <stdint.h>\n",
                 "#if INT_MAX < 2147483647\n#error This needs an int of 32 bits.\n#endif\n",
-                f"#define @INPUTS {math.prod(inputs.shape)} /* {given}, channels last */",
+                f"#define @INPUTS {math.prod(inputs.shape)} /* {shape}, channels last */",
                 f"#define @OUTPUTS {math.prod(output.shape)}\n",
                 HEAD,
                 *functions,
@@ -126,7 +126,8 @@ class _Header:
 
     def _places(self) -> dict[str, str]:
         """Where each value lies, as an expression."""
-        operations, root = self.graph.operations, {}
+        operations = self.graph.operations
+        root: dict = {}
         last: dict[str, int] = {}
         for now, operation in enumerate(operations):
             kept = _keeps(operation)
@@ -172,8 +173,8 @@ class _Header:
         name, units = f"@w{self._names}", units_of(spec.runs) if spec.coding else 0
         numbers = (*w.image_of(spec), units, *window)
         self._constant_bytes += 4 * len(numbers)
-        numbers = ", ".join(map(str, numbers))
-        self._arrays.append(f"static const @window {name} = {{{numbers}}};")
+        text = ", ".join(map(str, numbers))
+        self._arrays.append(f"static const @window {name} = {{{text}}};")
         return f"&{name}"
 
     def _call(self, function: str, *arguments) -> None:
@@ -237,7 +238,11 @@ class _Header:
 
     def _runs(self, spec: Spec):
         """Whether bits stand for signs, and their runs."""
-        return int(spec.coding == "sign"), len(spec.runs), self._array(np.int32(spec.runs))
+        return (
+            int(spec.coding == "sign"),
+            len(spec.runs),
+            self._array(np.array(spec.runs, np.int32)),
+        )
 
     def pool(self, operation, given, taken, out):
         (spec,), window = given, self._window(operation, given[0])

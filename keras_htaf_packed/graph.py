@@ -84,9 +84,10 @@ class Operation:
         """An attribute that is a list of `count` integers of at least `least`."""
         value = self.attributes.get(key)
         good = isinstance(value, (list, tuple)) and len(value) == count
-        if not good or any(type(v) is not int or not least <= v < 2**31 for v in value):
+        numbers = tuple(value) if good else ()
+        if not good or any(type(v) is not int or not least <= v < 2**31 for v in numbers):
             raise self.error(f"{key}={value!r}", f"{count} integers from {least}")
-        return tuple(value)
+        return numbers
 
     def array(self, key, shape: tuple[int, ...], dtype: str, infinite=False) -> np.ndarray:
         """An array that was checked; its numbers are finite, unless told otherwise."""
@@ -113,7 +114,7 @@ class Graph:
 
     def users(self) -> dict[str, list[Operation]]:
         """By the name of a value, the operations that take it."""
-        found = {operation.name: [] for operation in self.operations}
+        found: dict[str, list] = {operation.name: [] for operation in self.operations}
         for operation in self.operations:
             for name in operation.inputs:
                 found[name].append(operation)

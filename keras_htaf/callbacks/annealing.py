@@ -105,7 +105,7 @@ class AnnealSharpness(keras.callbacks.Callback):
         self._epoch = 0
         self._steps = None
         self._last_batch = 0
-        self._current = None
+        self._current: float | None = None
         self._warned = False
 
     def sharpness_at(self, progress: float) -> float:
@@ -113,7 +113,8 @@ class AnnealSharpness(keras.callbacks.Callback):
         progress = min(max(progress, 0.0), 1.0)
         if callable(self.schedule):
             return _sharpness("schedule(progress)", self.schedule(progress))
-        return _SCHEDULES[self.schedule](*(self.peak or (self.start, self.end)), progress)
+        start, end = self.peak or (self.start, self.end)
+        return _SCHEDULES[self.schedule](start, end, progress)
 
     def on_train_begin(self, logs=None):
         self._steps = self.params.get("steps")
@@ -201,7 +202,8 @@ class AnnealSharpness(keras.callbacks.Callback):
         """What `value`, a sharpness or a peak, is for each of the steps."""
         if not self.peak:
             return [value] * len(steps)
-        found, sharpnesses = {}, []
+        found: dict = {}
+        sharpnesses = []
         for step in steps:
             # A sign's slope is its surrogate's times a gain, and is to be twice a bit's.
             sign = getattr(step, "rise", 2) == 2

@@ -76,7 +76,7 @@ def count_spikes(model, x, batch_size: int = 256) -> dict[str, tuple[float, int]
     """For each layer of neurons that fire: its spikes, and how many there could have been."""
     counted = {layer.name: (0.0, 0) for layer in _firing(model)}
     for begin in range(0, len(x), batch_size):
-        seen = {name: [] for name in counted}
+        seen: dict[str, list] = {name: [] for name in counted}
         with ExitStack() as stack:
             for layer in _firing(model):
                 stack.enter_context(layer.spike.tapped(observer=seen[layer.name].append))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -73,7 +73,7 @@ def observe(model: keras.Model, x, batch_size: int) -> list[Activity]:
     return list(rows.values())
 
 
-def _run(model, inputs, prefix: str) -> Iterator[Call]:
+def _run(model, inputs, prefix: str) -> Generator[Call, None, list]:
     """The calls of the model's layers with values in place of symbolic tensors."""
     known = {id(t): value for t, value in zip(model.inputs, inputs, strict=True)}
     for node in nodes(model.outputs):
@@ -85,7 +85,7 @@ def _run(model, inputs, prefix: str) -> Iterator[Call]:
             made = yield from _run(operation, given, f"{prefix}{operation.name}/")
         else:
             arguments, options = node.arguments.fill_in(known)
-            spikes = []
+            spikes: list = []
             with _collecting(spikes, operation):
                 made = keras.tree.flatten(operation(*arguments, **options))
             yield Call(operation, prefix + operation.name, given, spikes or made, 0, 0)

@@ -106,9 +106,8 @@ class EnergySummary:
     @property
     def quantized(self) -> Work | None:
         """The whole quantized network's; None if a connection is recurrent."""
-        if any(row.quantized is None for row in self.layers):
-            return None
-        return _total([row.quantized for row in self.layers])
+        known = [row.quantized for row in self.layers if row.quantized is not None]
+        return _total(known) if len(known) == len(self.layers) else None
 
     @property
     def spike_rate(self) -> dict[str, float]:

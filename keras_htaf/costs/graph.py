@@ -135,10 +135,10 @@ def _calls(model, given: dict[int, _Code], prefix: str) -> Generator[Call, None,
             continue
         if isinstance(operation, keras.layers.InputLayer):
             before = [codes.get(id(tensor), _REAL) for tensor in results]
-        after = _output_code(operation, before)
-        codes.update((id(tensor), after) for tensor in results)
+        code = _output_code(operation, before)
+        codes.update((id(tensor), code) for tensor in results)
         input_bits = max((code.bits for code in before), default=FLOAT)
-        yield Call(operation, prefix + operation.name, inputs, results, input_bits, after.bits)
+        yield Call(operation, prefix + operation.name, inputs, results, input_bits, code.bits)
     return [codes[id(tensor)] for tensor in outputs]
 
 

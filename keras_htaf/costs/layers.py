@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import keras
@@ -46,7 +46,7 @@ def _numbers(layer) -> Iterator[tuple[keras.Variable, dict[int, int]]]:
         mean = layer.moving_mean
         yield mean, {_bits(mean): 2 * math.prod(mean.shape)}
         return
-    training = ()
+    training: Iterable = ()
     if isinstance(layer, Sloped):  # a learned threshold stays, of some
         training = layer.slope_weights.values()
     elif isinstance(layer, _layers.Normalization):

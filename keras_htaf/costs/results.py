@@ -31,7 +31,7 @@ def _binary(counts: dict[int, int]) -> float:
 
 
 def _json(counts: dict[int, int] | None) -> dict[str, int] | None:
-    return counts and {str(bits): number for bits, number in counts.items()}
+    return None if counts is None else {str(bits): number for bits, number in counts.items()}
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,10 @@ def summary(model: keras.Model, x=None, batch_size: int = 64) -> ModelSummary:
             }
         row = rows[layer]
         found = macs(call)
-        known = found is not None and row["macs"] is not None
-        row["macs"] = dict(sorted((found + Counter(row["macs"])).items())) if known else None
+        if found is None or row["macs"] is None:
+            row["macs"] = None
+        else:
+            row["macs"] = dict(sorted((found + Counter(row["macs"])).items()))
     return ModelSummary(model.name, [LayerSummary(**row) for row in rows.values()], energy)
 
 

@@ -81,7 +81,7 @@ def load(path: str, validation: float, seed: int) -> Dataset:
     _check_keys(path, found)
     train, white = _part(arrays, "x_train", "y_train")
     names = _class_names(arrays["y_train"])
-    parts = {}
+    parts: dict[str, Split | None] = {}
     for part in ("validation", "test"):
         if f"x_{part}" in found:
             source, part_white = _part(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from keras_htaf.datasets import preprocessing as maps
 from keras_htaf.datasets.preprocessing import Preprocessing
@@ -75,7 +76,7 @@ class Dataset:
             preprocessing = maps.standard(train.images(rows) for rows in train.chunks())
         else:
             raise ValueError(f'normalize is {normalize!r}; expected "unit", "standard" or None.')
-        parts = {
+        parts: dict[str, Any] = {
             name: Split(part.source, part.rows, preprocessing)
             for name in ("train", "validation", "test")
             if (part := getattr(self, name)) is not None

@@ -76,7 +76,7 @@ class EventSource:
         image_shape: `(T, ...)`, the shape of all frames of a recording.
     """
 
-    full_scale = None
+    full_scale: float | None = None
 
     def __init__(
         self,

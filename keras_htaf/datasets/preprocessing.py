@@ -31,13 +31,14 @@ class Preprocessing:
     def __call__(self, raw: np.ndarray) -> np.ndarray:
         """Normalises raw images, shape `(..., C)`, into a new float32 array."""
         x = np.array(raw, dtype=np.float32)
-        x *= np.float32(self.scale)
-        x += np.float32(self.offset)
+        x *= np.asarray(self.scale, np.float32)
+        x += np.asarray(self.offset, np.float32)
         return x
 
     def invert(self, x: np.ndarray) -> np.ndarray:
         """Turns normalised images, shape `(..., C)`, back into raw values, float32."""
-        return ((x - np.float32(self.offset)) / np.float32(self.scale)).astype(np.float32)
+        scale, offset = (np.asarray(v, np.float32) for v in (self.scale, self.offset))
+        return ((x - offset) / scale).astype(np.float32)
 
     def layer(self, name: str = "preprocessing") -> keras.layers.Rescaling:
         """Returns the same map as a layer, to put in front of an exported model.

@@ -34,7 +34,7 @@ class RecordSource:
         keep: Whether decoded images may stay in memory. Default True.
     """
 
-    full_scale = 255.0
+    full_scale: float | None = 255.0
 
     def __init__(
         self,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 
 import numpy as np
 from keras import ops
 
 from keras_htaf.diagnosis.results import StepDiagnosis
 from keras_htaf.quantizers import Step
+from keras_htaf.quantizers.step import channel_axes
 
 SHARE = 0.95
 """Of the slope's area and of the inputs' sizes; beyond lies what no longer counts."""
@@ -31,9 +32,11 @@ class Place:
         widths = np.array([layer.surrogate.width(SHARE, s) for s in own])
         self.width = widths[where].reshape(self.sharpness.shape) * self.scale
         self.peak = self._slope(np.zeros_like(self.sharpness))
-        self.count, self.sums, self.sizes = 0, Counter(), np.zeros(_BINS, "int64")
+        self.count, self.sizes = 0, np.zeros(_BINS, "int64")
+        self.sums: defaultdict[str, float] = defaultdict(float)
         self.ever, self.always = False, True
-        self.shape = self.dtype = None
+        self.shape: tuple | None = None
+        self.dtype = None
         self.gradient_squares = 0.0
 
     def add(self, inputs) -> None:
@@ -60,7 +63,8 @@ class Place:
         octave = np.log2(np.maximum(size, 2.0**_LOWEST)) - _LOWEST
         bins = np.minimum(octave * _BINS_PER_OCTAVE, _BINS - 1).astype("int64")
         self.sizes += np.bincount(bins.ravel(), minlength=_BINS)
-        samples = tuple(a for a in range(x.ndim) if a != self.layer.axis % x.ndim)
+        channels = channel_axes(self.layer.axis, x.ndim)
+        samples = tuple(a for a in range(x.ndim) if a not in channels)
         self.ever = self.ever | on.any(axis=samples)
         self.always = self.always & on.all(axis=samples)
 
@@ -99,7 +103,8 @@ def row(name: str, places: list[Place], gradient: float | None) -> StepDiagnosis
         for key in ("square", "covered", "passed", "softness", "error")
     }
     ever, always = (
-        np.concatenate([getattr(place, key) for place in places]) for key in ("ever", "always")
+        np.concatenate([getattr(place, key).ravel() for place in places])
+        for key in ("ever", "always")
     )
     return StepDiagnosis(
         name=name,

@@ -38,14 +38,15 @@ def understand(model: keras.Model, y: np.ndarray, loss, outputs: tuple[int, ...]
     if loss is None:
         loss = _default(y, labels, outputs, logits)
     name = getattr(loss, "name", None) or getattr(loss, "__name__", type(loss).__name__)
-    return Task(loss, name, y, labels, 0.0 if logits else 0.5)
+    return Task(loss, str(name), y, labels, 0.0 if logits else 0.5)
 
 
 def scores(model: keras.Model, task: Task, x, batch_size: int) -> dict[str, float]:
     """How well the model does with smooth and with exact steps; see `Diagnosis.scores`."""
     twins = [with_forward(model, mode) for mode in FORWARDS]
     if task.labels is not None:
-        found = measure_gap(*twins, x, task.labels, batch_size, task.threshold)
+        smooth, hard = twins
+        found = measure_gap(smooth, hard, x, task.labels, batch_size, task.threshold)
         del found["softness"]  # the rows have it for each step
         return found
     found = {}

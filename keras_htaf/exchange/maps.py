@@ -53,7 +53,8 @@ class Order:
     def flattened(self) -> Order:
         height, width, channels = self.shape
         differ = channels > 1 and height * width > 1
-        return Order((math.prod(self.shape),), self.shape if differ else None)
+        image = (height, width, channels) if differ else None
+        return Order((math.prod(self.shape),), image)
 
 
 def pair(value) -> tuple[int, int]:

@@ -27,7 +27,7 @@ _OPTIONS = (
 
 def check_dt(dt) -> None:
     """Raises ValueError unless dt is a positive number of seconds."""
-    if not isinstance(dt, Real) or not 0 < dt < math.inf:
+    if not isinstance(dt, Real) or not 0 < float(dt) < math.inf:
         raise ValueError(f"Received dt={dt!r}. Expected positive seconds.")
 
 

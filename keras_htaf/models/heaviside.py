@@ -251,7 +251,8 @@ class _Parts:
 def _checked_shape(kind, input_shape, depth, stages) -> tuple[int, ...]:
     if kind == "dense":
         return check_shape(input_shape)
-    if isinstance(stages, bool) or not isinstance(stages, Integral) or not 1 <= stages <= depth:
+    is_integer = isinstance(stages, Integral) and not isinstance(stages, bool)
+    if not is_integer or not 1 <= stages <= depth:
         raise ValueError(f"Received stages={stages!r}. Expected 1 <= stages <= depth ({depth}).")
     return check_images(input_shape, 2 ** (stages - 1))
 

@@ -80,8 +80,7 @@ def icbm(
     if normalization not in ("batch", None):
         raise ValueError(f"Received normalization={normalization!r}. Expected 'batch' or None.")
 
-    given = isinstance(activation, keras.layers.Layer)
-    if given and activation.name != "concepts":
+    if isinstance(activation, keras.layers.Layer) and activation.name != "concepts":
         raise ValueError(
             f"Received the layer {activation.name!r} as activation. Expected one made with "
             'name="concepts".'
@@ -95,11 +94,13 @@ def icbm(
     z = layers.Dense(num_concepts, use_bias=normalization is None, name="concept_logits")(x)
     if normalization == "batch":
         z = layers.BatchNormalization(momentum=0.9, name="concept_norm")(z)
-    if activation == "htaf":
-        activation = HTAF(alpha, beta, forward, name="concepts")
-    elif not given:
-        activation = layers.Activation(activation, name="concepts")
-    h = activation(z)
+    if isinstance(activation, keras.layers.Layer):
+        step = activation
+    elif activation == "htaf":
+        step = HTAF(alpha, beta, forward, name="concepts")
+    else:
+        step = layers.Activation(activation, name="concepts")
+    h = step(z)
     if bit_regularizer is not None:
         h = ActivityPenalty(bit_regularizer, name="concept_penalty")(h)
     if concept_dropout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from keras_htaf.neurons.reset import Resetting
 
@@ -29,8 +30,8 @@ class ALIF(Resetting):
     Reference: Bellec et al. (2018), arXiv:1803.09574.
     """
 
-    constants = ("decay", "threshold", "adaptation", "adaptation_decay")
-    states = ("potential", "adaptation")
+    constants: ClassVar[tuple[str, ...]] = ("decay", "threshold", "adaptation", "adaptation_decay")
+    states: ClassVar[tuple[str, ...]] = ("potential", "adaptation")
 
     def initial(self) -> tuple[float, ...]:
         """The state before the first step."""

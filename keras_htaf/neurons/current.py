@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from keras_htaf.neurons.leaky import LIF
 
@@ -29,8 +30,8 @@ class CubaLIF(LIF):
     Reference: Eshraghian et al. (2023), arXiv:2109.12894.
     """
 
-    constants = ("synaptic_decay", "decay", "threshold")
-    states = ("current", "potential")
+    constants: ClassVar[tuple[str, ...]] = ("synaptic_decay", "decay", "threshold")
+    states: ClassVar[tuple[str, ...]] = ("current", "potential")
 
     def initial(self) -> tuple[float, ...]:
         return (0.0, self.rest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,8 @@ class LI:
 
     scale_input: bool = False
 
-    constants = ("decay",)
-    states = ("potential",)
+    constants: ClassVar[tuple[str, ...]] = ("decay",)
+    states: ClassVar[tuple[str, ...]] = ("potential",)
 
     def initial(self) -> tuple[float, ...]:
         """The state before the first step."""

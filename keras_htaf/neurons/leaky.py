@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from keras_htaf.neurons.reset import Resetting
 
@@ -44,8 +45,8 @@ class LIF(Resetting):
     reset_next_step: bool = False
     fires_before_update: bool = False
 
-    constants = ("decay", "threshold")
-    states = ("potential",)
+    constants: ClassVar[tuple[str, ...]] = ("decay", "threshold")
+    states: ClassVar[tuple[str, ...]] = ("potential",)
 
     def __post_init__(self):
         super().__post_init__()

@@ -49,6 +49,8 @@ class SplitOptimizer(keras.optimizers.Optimizer):
     rest with Adam.
     """
 
+    rest: keras.optimizers.Optimizer
+
     def __init__(self, kernels, binary, rest, name: str = "split"):
         # A function, so that Keras makes no variable of it.
         super().__init__(learning_rate=lambda: self.rest.learning_rate, name=name)

@@ -80,8 +80,8 @@ def membrane(
     figure.supylabel(f"membrane potential ({unit})" if unit else "membrane potential", fontsize=10)
     marks = [part for part, there in (("dashed: threshold", limits is not None),
                                       ("marks: spikes", on is not None)) if there]  # fmt: skip
-    shown = f"{len(chosen)} of {count:,} neurons" if len(chosen) < count else f"{count} neurons"
-    figure.suptitle(title or "; ".join([shown, *marks]), fontsize=11)
+    which = f"{len(chosen)} of {count:,} neurons" if len(chosen) < count else f"{count} neurons"
+    figure.suptitle(title or "; ".join([which, *marks]), fontsize=11)
     return figure
 
 

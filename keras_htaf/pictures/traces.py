@@ -44,7 +44,7 @@ def trace(layer: keras.layers.Layer, inputs) -> tuple[np.ndarray, np.ndarray | N
     with keras.StatelessScope():  # looking changes nothing
         if layer.spike is None:
             return _numpy(layer.run(inputs)[0]), None
-        distances = []
+        distances: list = []
         with layer.spike.tapped(_keeping(distances)):
             spikes = layer.run(inputs)[0]
         return _numpy(distances[-1] + layer.parameters()["threshold"]), _numpy(spikes)

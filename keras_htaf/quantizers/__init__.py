@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import keras
@@ -62,7 +63,10 @@ def get(identifier, **arguments) -> Quantizer | None:
             return found
     if isinstance(identifier, str):
         classes = (Sign, Heaviside, MagnitudeAwareSign, XNORSign, Ternary, DoReFa)
-        makers = {**_BY_NAME, **{c.__name__: c for c in classes}}
+        makers: dict[str, Callable[..., Quantizer]] = {
+            **_BY_NAME,
+            **{c.__name__: c for c in classes},
+        }
         if identifier in makers:
             return makers[identifier](**arguments)
     advice = (

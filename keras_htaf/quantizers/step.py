@@ -77,8 +77,8 @@ class Step(Sloped):
         self.axis = axis if isinstance(axis, int) else tuple(axis)
         self.supports_masking = True
         self._mode_is_saved = False
-        self._taps = []
-        self._observers = []
+        self._taps: list[Callable] = []
+        self._observers: list[Callable] = []
         self.scale = None
         # Already here, since Keras builds a step that is another layer's `activation` only when it
         # is first called: too late for a callback that sets it before the first training step.

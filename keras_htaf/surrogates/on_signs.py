@@ -37,7 +37,7 @@ class Rectangle(Surrogate):
                 "area. Give a clip, or use normalized=None."
             )
         self.clip = None if clip is None else positive("clip", clip)
-        super().__init__(1.0 if clip is None else 1.0 / self.clip, normalized)
+        super().__init__(1.0 if self.clip is None else 1.0 / self.clip, normalized)
 
     def _edge(self, s):
         return math.inf if self.clip is None else 1.0 / s

@@ -21,6 +21,7 @@ and one test holds `define` and `prepare` equal. Values are float32 arrays, or u
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from keras_htaf_packed.graph import LARGEST, Graph, Spec
 from keras_htaf_packed.operations.depthwise import Depthwise
@@ -32,7 +33,7 @@ from keras_htaf_packed.operations.product import Product
 from keras_htaf_packed.operations.shapes import Concatenate, Elsewhere, Input, Reshape, Slice
 from keras_htaf_packed.operations.steps import Step, Unpack
 
-KINDS = {
+KINDS: dict[str, Any] = {
     "activation": Activation,
     "add": Add,
     "affine": Affine,

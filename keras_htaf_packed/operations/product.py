@@ -34,18 +34,23 @@ class Count(NamedTuple):
     factor: int
 
 
-def values(bits: np.ndarray, coding: str) -> np.ndarray:
+def values(bits: np.ndarray, coding: str | None) -> np.ndarray:
     """What bits stand for, int32."""
     return bits.astype(np.int32) * (2 if coding == "sign" else 1) - (coding == "sign")
 
 
-def pad_bit(coding: str, pad_value: int) -> bool:
+def pad_bit(coding: str | None, pad_value: int) -> bool:
     """The bit that is put beyond the border: the pad value's, or 0 where it has none."""
     return pad_value == 1
 
 
 def count_of(
-    inputs: str, ones: np.ndarray, channels: int, pad_value: int, beyond: np.ndarray, weights: str
+    inputs: str | None,
+    ones: np.ndarray,
+    channels: int,
+    pad_value: int,
+    beyond: np.ndarray,
+    weights: str,
 ) -> Count:
     """The count that gives the sums.
 

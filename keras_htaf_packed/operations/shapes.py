@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 
@@ -112,7 +114,8 @@ class Elsewhere:
 
     @staticmethod
     def define(operation: Operation, specs, *values):
-        return np.asarray(operation.call(*values), np.float32)
+        call = cast(Callable, operation.call)  # `infer` has refused it without
+        return np.asarray(call(*values), np.float32)
 
     @staticmethod
     def prepare(operation: Operation, *specs: Spec):

@@ -29,7 +29,8 @@ class Window(NamedTuple):
 
 def image_of(spec: Spec) -> tuple[int, int, int]:
     """Height, width and channels: a sequence is an image of one row, a vector one of one pixel."""
-    return (1,) * (3 - len(spec.shape)) + tuple(spec.shape)
+    height, width, channels = (1,) * (3 - len(spec.shape)) + tuple(spec.shape)
+    return height, width, channels
 
 
 def window_of(operation: Operation, spec: Spec) -> Window:
@@ -51,7 +52,7 @@ def window_of(operation: Operation, spec: Spec) -> Window:
             raise operation.error(f"{spec.shape} and {operation.attributes}", "a window that fits")
         if sizes[-1] * k > MOST:
             raise operation.error(f"{sizes[-1]} outputs of {k} inputs", f"at most {MOST} in all")
-    return Window(*kernel, *strides, *dilation, top, left, *sizes)
+    return Window._make((*kernel, *strides, *dilation, top, left, *sizes))
 
 
 def output_shape(spec: Spec, window: Window, channels: int) -> tuple[int, ...]:

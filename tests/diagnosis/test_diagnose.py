@@ -113,6 +113,14 @@ def test_sharpness_per_channel():
     assert row.passed == pytest.approx(0.25)
 
 
+def test_units_along_several_axes():
+    step = Heaviside("triangle", axis=(1, 2))
+    model = keras.Sequential([keras.Input((2, 3)), step])
+    x = np.array([[[1.0, -1.0, -1.0], [1.0, 1.0, -1.0]], [[1.0, -1.0, 1.0], [1.0, -1.0, -1.0]]])
+    (row,) = diagnose(model, x, x, loss="mse").layers
+    assert (row.units, row.dead, row.always_on) == (6, 2 / 6, 2 / 6)
+
+
 def test_inputs_of_zero():
     found = only_row(Heaviside(), np.zeros((3, 2)))
     assert (found.rms, found.reach, found.covered, found.passed) == (0, 0, 1, 1)

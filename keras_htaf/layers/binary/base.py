@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import keras
 from keras import ops
@@ -31,7 +31,13 @@ class Kernel(NamedTuple):
     """The layer's method that computes the linear map of inputs and this kernel."""
 
 
-class BinaryLayer:
+if TYPE_CHECKING:
+    _Layer = keras.layers.Layer  # which comes behind it in the bases of a subclass
+else:
+    _Layer = object
+
+
+class BinaryLayer(_Layer):
     """Quantizes the inputs and kernels of a Keras layer; the linear map stays the layer's own.
 
         y = activation(map(Q_x(x), Q_w(w)) + b)

@@ -29,6 +29,7 @@ class Cell(NeuronLayer):
     """
 
     leading = 1
+    units: int
 
     def __init__(self, units: int, **kwargs):
         super().__init__(**kwargs)

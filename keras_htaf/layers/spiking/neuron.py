@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import asdict, fields
+from typing import Any
 
 import keras
 import numpy as np
@@ -33,7 +34,7 @@ class NeuronLayer(keras.layers.Layer):
         **kwargs: The options of `dynamics`, and of `keras.layers.Layer`.
     """
 
-    dynamics: type
+    dynamics: Any
     """A class of `keras_htaf.neurons`."""
     leading: int
     """How many axes of the input come before those of the neurons."""

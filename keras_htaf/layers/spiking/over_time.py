@@ -44,8 +44,8 @@ class OverTime(NeuronLayer):
         self.return_state = return_state
         self.stateful = stateful
         self.go_backwards = go_backwards
-        self._kept = []
-        self._steps = {}
+        self._kept: list = []
+        self._steps: dict = {}
 
     def build(self, input_shape):
         check_time(self, input_shape)

@@ -80,7 +80,7 @@ def binary_resnet(
     channels, repeats = _STAGES[depth]
     if width is not None:
         check_sizes(width=width)
-        channels = [width * 2**i for i in range(len(channels))]
+        channels = tuple(width * 2**i for i in range(len(channels)))
     check_sizes(num_outputs=num_outputs)
     least = 2 ** (len(channels) - 1) * (4 if stem == "large" else 1)
     input_shape = check_images(input_shape, least)

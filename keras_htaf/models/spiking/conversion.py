@@ -179,7 +179,8 @@ def _threshold(layer, activity, percentile) -> float:
             "finite activities."
         )
     threshold = float(np.percentile(activity, percentile)) or float(activity.max()) or 1.0
-    return min(threshold, _most(layer))
+    most = _most(layer)
+    return threshold if most is None else min(threshold, most)
 
 
 def _most(layer) -> float | None:

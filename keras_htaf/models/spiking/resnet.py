@@ -84,7 +84,7 @@ def spiking_resnet(
     channels, usual = _STAGES[depth]
     width, blocks = channels[0] if width is None else width, usual if blocks is None else blocks
     check_sizes(num_outputs=num_outputs, width=width, blocks=blocks)
-    channels = [width * 2**i for i in range(len(channels))]
+    channels = tuple(width * 2**i for i in range(len(channels)))
     parts = Parts(num_steps, encoding, neuron, neuron_options, normalization, default_steps=4)
     least = 2 ** (len(channels) - 1)
     inputs, x = parts.inputs(input_shape, lambda shape: check_images(shape, least))

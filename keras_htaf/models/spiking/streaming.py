@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers as stock
@@ -101,7 +103,7 @@ def initial_state(model: keras.Model, batch_size: int) -> list:
     """
     check_sizes(batch_size=batch_size)
     shapes = {tensor.name: (batch_size, *tensor.shape[1:]) for tensor in model.inputs}
-    found = {}
+    found: dict[str, Any] = {}
     for layer in _with_states(model):
         names = _names(layer)
         states = layer.first_state(ops.zeros(shapes[names[0]], layer.compute_dtype))
@@ -139,7 +141,8 @@ class _Stream:
         """Identities of the tensors with a time axis."""
         self.copies: dict[int, tuple] = {}
         """By the identity of a layer: itself and its copy."""
-        self.before, self.after = [], []
+        self.before: list = []
+        self.after: list = []
 
     def copy(self, operation):
         if id(operation) not in self.copies:

@@ -90,7 +90,8 @@ def _fold(network: Network, graph: Graph, name: str) -> Graph:
 
 def _chain(network: Network, by_name, users, step: Operation) -> tuple[str, list[Operation]]:
     """The value that alone decides the step, and the operations from there to the step."""
-    between, (source,) = [], step.inputs
+    between: list[Operation] = []
+    (source,) = step.inputs
     alike = len(set(step.arrays["threshold"].tolist())) == 1
     while len(users[source]) == 1:
         operation = by_name[source]

@@ -58,17 +58,17 @@ class Probe:
     def threshold(self, largest: int | None = None) -> Threshold:
         """Where the last layer's step is, among the integers up to `largest`, or the floats."""
         integers = largest is not None
-        end = largest if integers else _key(_LARGEST)
+        end = _key(np.array(_LARGEST)) if largest is None else largest
         low, high = np.full(self.channels, -end), np.full(self.channels, end)
         steps = np.arange(POINTS)[:, None]
-        before = constant = None
+        before = constant = np.zeros(0, bool)
         while True:
             keys = low + (high - low) * steps // (POINTS - 1)
             answers = self(keys if integers else _number(keys))
             if not np.isfinite(answers).all():
                 raise ValueError("it gives NaN or infinity")
             bits = answers > 0
-            if before is None:
+            if not before.size:
                 before, constant = bits[0], (bits == bits[0]).all(0)
             changes = bits != before
             if (changes[:-1] & ~changes[1:]).any():
