@@ -102,7 +102,9 @@ def test_api_has_every_public_name(pages):
         assert f"keras_htaf.{name}" in anchors
     for room in rooms.split():
         for name in getattr(getattr(keras_htaf, room), "__all__", []):
-            assert f"keras_htaf.{room}.{name}" in anchors, f"{room}.{name}"
+            # Where a module has the name of what is in it, the page has the longer path.
+            paths = {f"keras_htaf.{room}.{name}", f"keras_htaf.{room}.{name}.{name}"}
+            assert paths & anchors, f"{room}.{name}"
 
 
 @only["torch"]

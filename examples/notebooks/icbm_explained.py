@@ -107,22 +107,4 @@ print("forced by", explanation.sufficient.bits)
 print("becomes another class with", explanation.counterfactual.flips)
 
 # %% [markdown]
-# ## Turn a bit over
-#
-# What would be decided with a bit pinned, for all images.
-
-# %%
-bit = int(shown[0])
-print(f"bit {bit} turned over: {analysis.intervene(flip=[bit])}")
-
-# %% [markdown]
-# ## Decisions as rules on known attributes
-#
-# Fitted to one half of the images, to what the model decides, and measured on the other. The rules
-# above are the labels'; a model that has learnt them decides by the same.
-
-# %%
-print(analysis.attribute_rules())
-
-# %% [markdown]
 # `analysis.report("report.html")` writes all of it as one file that needs no network.

@@ -19,4 +19,5 @@ def on_page_content(text, **_):
 def _mathml(found):
     display = "inline" if found[2] == "(" else "block"
     drawn = convert(html.unescape(found[3]).strip(), display=display)
+    drawn = drawn.replace("<mi>tanh</mi>", '<mspace width="0.17em"/><mi>tanh</mi>')
     return drawn if display == "inline" else f'<div class="formula">{drawn}</div>'
