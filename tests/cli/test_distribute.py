@@ -7,10 +7,10 @@ import json
 import keras
 import numpy as np
 import pytest
-from keras_htaf.cli.settings import Settings
 
 from keras_htaf.cli import devices, experiment
 from keras_htaf.cli.progress import Progress
+from keras_htaf_cli.settings import Settings
 
 SMALL = Settings(epochs=2, concepts=6, batch_size=400, width=4, alpha_end=8.0)
 
