@@ -26,7 +26,6 @@ except ModuleNotFoundError as error:
 from keras_htaf import (
     constraints,
     distillation,
-    distribution,
     hardening,
     initializers,
     layers,
@@ -38,7 +37,6 @@ from keras_htaf import (
     quantizers,
     regularizers,
     surrogates,
-    training,
 )
 from keras_htaf.hardening import harden, soften
 from keras_htaf.saving import load_model
@@ -47,12 +45,16 @@ if TYPE_CHECKING:
     from keras_htaf import (
         callbacks,
         datasets,
+        distribution,
         exchange,
         export,
         interpret,
+        jobs,
         models,
         packed,
         pictures,
+        serving,
+        training,
     )
     from keras_htaf.calibration import calibrate
     from keras_htaf.costs.summary import summary
@@ -66,12 +68,16 @@ _FUNCTIONS = {"calibrate": "calibration", "diagnose": "diagnosis", "summary": "c
 _ROOMS = {
     "callbacks",
     "datasets",
+    "distribution",
     "exchange",
     "export",
     "interpret",
+    "jobs",
     "models",
     "packed",
     "pictures",
+    "serving",
+    "training",
     *_FUNCTIONS.values(),
 }
 """What is loaded when it is first asked for."""
@@ -90,6 +96,7 @@ __all__ = [
     "hardening",
     "initializers",
     "interpret",
+    "jobs",
     "layers",
     "load_model",
     "losses",
@@ -102,6 +109,7 @@ __all__ = [
     "pictures",
     "quantizers",
     "regularizers",
+    "serving",
     "soften",
     "summary",
     "surrogates",

@@ -1,6 +1,5 @@
 """Exported models behind HTTP, on KServe's model server; loaded by `keras-htaf serve` only.
 
-options.py      what may be asked of the server, and its limits
 artifacts.py    an exported file or folder, its card and its checksum
 errors.py       a request that is refused, with its status
 tensors.py      numbers of a request, checked against what the model takes
