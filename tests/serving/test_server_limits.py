@@ -194,6 +194,7 @@ def test_nothing_leaks(server):
 
 def test_metrics(server):
     server.predict("graph", {"instances": [ROW]})
+    assert server.predict("other", {"instances": [ROW]})[0] == 404
     text = server.request("GET", "/metrics")[1].decode()
     wanted = 'keras_htaf_requests_total{model="graph",status="200",verb="predict"}'
     for start in (wanted, 'request_predict_seconds_count{model_name="graph"}'):

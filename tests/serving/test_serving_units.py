@@ -227,11 +227,11 @@ def fits(value, kind: str, packages) -> None:
     if kind in simple:
         assert isinstance(value, simple[kind]), (value, kind)
         assert kind == "bool" or kind == "object" or not isinstance(value, bool)
-    elif kind.startswith("list["):
+    elif kind.lower().startswith("list["):
         assert isinstance(value, list)
         for each in value:
             fits(each, kind[5:-1], packages)
-    elif kind.startswith("dict("):
+    elif kind.lower().startswith("dict"):
         assert isinstance(value, dict)
         of = kind[5:-1].split(", ")[1]
         for key, each in value.items():
