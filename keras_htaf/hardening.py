@@ -238,8 +238,9 @@ def _functions(model: keras.Model, forward: str) -> list[str]:
         found += [(type(node).__name__.lstrip("_").lower(), node.name) for node in nodes]
         activation = getattr(layer, "activation", None)
         for function, mode in steps.FUNCTIONS.items():
+            name = function.__name__
             if activation is function and mode == forward:
-                found.append((function.__name__, layer.name))
+                found.append((name, layer.name))
     return [f"keras_htaf.ops.{function} in {name!r}" for function, name in found]
 
 

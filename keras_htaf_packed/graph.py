@@ -83,9 +83,9 @@ class Operation:
     def integers(self, key: str, count: int, least: int = 0) -> tuple[int, ...]:
         """An attribute that is a list of `count` integers of at least `least`."""
         value = self.attributes.get(key)
-        good = isinstance(value, (list, tuple)) and len(value) == count
-        numbers = tuple(value) if good else ()
-        if not good or any(type(v) is not int or not least <= v < 2**31 for v in numbers):
+        numbers = tuple(value) if isinstance(value, list | tuple) else ()
+        good = all(type(v) is int and least <= v < 2**31 for v in numbers)
+        if not isinstance(value, list | tuple) or len(numbers) != count or not good:
             raise self.error(f"{key}={value!r}", f"{count} integers from {least}")
         return numbers
 

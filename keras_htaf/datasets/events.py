@@ -88,7 +88,7 @@ class EventSource:
         self._recordings = recordings
         self._labels = labels
         self._frames = frames
-        self.image_shape = image_shape
+        self.image_shape: Any = image_shape  # where images have three numbers
         shape = (len(labels), *image_shape)
         # Memory that is never written is never taken: an unused set costs nothing.
         fits = 2 * int(np.prod(shape)) <= _KEEP_BYTES

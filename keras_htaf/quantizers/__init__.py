@@ -15,7 +15,7 @@ from keras_htaf.quantizers.sloped import Sloped
 from keras_htaf.quantizers.step import Step
 from keras_htaf.quantizers.ternary import Ternary
 
-_BY_NAME = {
+_BY_NAME: dict[str, Callable[..., Quantizer]] = {
     "sign": Sign,
     "ste_sign": partial(Sign, "rectangle"),
     "approx_sign": partial(Sign, "approx_sign"),

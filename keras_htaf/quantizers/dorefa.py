@@ -53,23 +53,15 @@ class DoReFa(Quantizer):
                 f"Received k_bit={k_bit!r} with mode={mode!r}. Expected an integer from {least} to "
                 "8" + ("; for weights of one bit use MagnitudeAwareSign." if least == 2 else ".")
             )
-        self.k_bit = k_bit
+        self.k_bit = self.precision = k_bit
         self.mode = mode
-
-    @property
-    def precision(self) -> int:
-        """Bits of a code."""
-        return self.k_bit
+        # What a binary layer multiplies its sums by: sums of rounded thirds are not 0.
+        self.unit = 1.0 / self.levels
 
     @property
     def levels(self) -> int:
         """n = 2^k - 1, the number of steps between the least value and the greatest."""
         return 2**self.k_bit - 1
-
-    @property
-    def unit(self) -> float:
-        """1 / n, which a binary layer multiplies its sums by: sums of rounded thirds are not 0."""
-        return 1.0 / self.levels
 
     def build(self, input_shape):
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import numpy as np
@@ -79,7 +80,7 @@ class Step(Sloped):
         self._mode_is_saved = False
         self._taps: list[Callable] = []
         self._observers: list[Callable] = []
-        self.scale = None
+        self.scale: Any = None
         # Already here, since Keras builds a step that is another layer's `activation` only when it
         # is first called: too late for a callback that sets it before the first training step.
         if not per_channel:
@@ -192,8 +193,8 @@ class Step(Sloped):
                 input itself, is what the step receives. It may assign the scale.
             observer: Function of each output.
         """
-        hooks = [(self._taps, tap), (self._observers, observer)]
-        hooks = [(place, hook) for place, hook in hooks if hook is not None]
+        both = ((self._taps, tap), (self._observers, observer))
+        hooks = [(place, hook) for place, hook in both if hook is not None]
         for place, hook in hooks:
             place.append(hook)
         try:

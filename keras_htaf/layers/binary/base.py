@@ -32,7 +32,7 @@ class Kernel(NamedTuple):
 
 
 if TYPE_CHECKING:
-    _Layer = keras.layers.Layer  # which comes behind it in the bases of a subclass
+    from keras.layers import Layer as _Layer  # which comes behind it in the bases of a subclass
 else:
     _Layer = object
 
