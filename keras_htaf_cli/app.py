@@ -123,8 +123,9 @@ def train_icbm(
             normalize=normalize,
         )
         if resume:
-            sources = {name: context.get_parameter_source(name).name for name in context.params}
-            settings = stored(out, settings, [n for n, s in sources.items() if s != "DEFAULT"])
+            sources = {name: context.get_parameter_source(name) for name in context.params}
+            given = [n for n, s in sources.items() if s is not None and s.name != "DEFAULT"]
+            settings = stored(out, settings, given)
         run(settings, out, resume=resume, overwrite=overwrite, distribute=distribute)
 
 

@@ -109,6 +109,9 @@ class EventSource:
     def labels(self, rows: np.ndarray) -> np.ndarray:
         return self._labels[rows]
 
+    def attributes(self, rows: np.ndarray) -> None:
+        return None
+
     def _read(self, rows) -> np.ndarray:
         counts = np.empty((len(rows), *self.image_shape), dtype=np.uint16)
         for place, row in zip(counts, rows, strict=True):

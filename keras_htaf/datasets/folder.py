@@ -83,7 +83,7 @@ def load(path: str, validation: float, seed: int, image_size: tuple[int, int] | 
     """Opens the user's folder; `keras_htaf.datasets.load` documents what it may hold."""
     root = Path(path)
     inner = _folders(root)
-    parts = {}
+    parts: dict[str, Split | None] = {}
     if "train" in inner:
         names = tuple(_folders(root / "train"))
         train = _source(root / "train", names, image_size)

@@ -19,8 +19,11 @@ _BYTES_AT_ONCE = 2**24
 class Source(Protocol):
     """Where rows come from: memory, or records that are decoded when they are asked for."""
 
-    image_shape: tuple[int, int, int]
-    full_scale: float | None
+    @property
+    def image_shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def full_scale(self) -> float | None: ...
 
     def __len__(self) -> int: ...
 

@@ -55,7 +55,7 @@ class Stream(Batches):
         each = -(-prefetch // max(processes, 1))
         self._read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(each, threads))
         self._processes = grain.MultiprocessingOptions(processes, each) if processes else None
-        self._ahead: Iterator | None = None
+        self._ahead: Any = None  # or an iterator of grain's
         # The number, counted over all epochs, of the batch that the iterator gives next.
         self._next = -1
 

@@ -8,6 +8,8 @@ import socket
 import threading
 from collections.abc import Callable
 from multiprocessing import connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
 
 import keras
 
@@ -47,7 +49,7 @@ def launch(function: Callable, *args, processes: int) -> None:
     try:
         for rank in ranks:
             rank.start()
-        waiting = {rank.sentinel: rank for rank in ranks}
+        waiting: dict[Any, SpawnProcess] = {rank.sentinel: rank for rank in ranks}
         while waiting:
             for sentinel in connection.wait(list(waiting)):
                 rank = waiting.pop(sentinel)

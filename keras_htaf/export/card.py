@@ -172,14 +172,13 @@ def files_of(path: Path) -> list[Path]:
 
 def _outputs(reference: Reference, outputs: dict) -> list[dict]:
     """Names, shapes and dtypes; a size that depends on the inputs' is None."""
-    program, known = reference.program, {}
+    program = reference.program
+    known: dict[str, list[int | None]] = {}
     if any(None in x.shape[1:] for x in program.inputs):
-        known = [Reference.of(program, draw(program, time=time)).made for time in (3, 4)]
+        short, long = (Reference.of(program, draw(program, time=time)).made for time in (3, 4))
         known = {
-            name: [
-                a if a == b else None for a, b in zip(known[0][name].shape, y.shape, strict=True)
-            ]
-            for name, y in known[1].items()
+            name: [a if a == b else None for a, b in zip(short[name].shape, y.shape, strict=True)]
+            for name, y in long.items()
         }
     batch = program.inputs[0].shape[0]
     return [
@@ -200,8 +199,9 @@ def _head(model: keras.Model) -> dict | None:
     """Of a concept model, the head that reads the bits."""
     layers = {layer.name: layer for layer in model.layers}
     step, head = layers.get("concepts"), layers.get("head")
-    plain = isinstance(head, keras.layers.Dense) and not isinstance(head, BinaryLayer)
-    if not isinstance(step, Step) or not plain or head.kernel.shape[0] != step.output.shape[-1]:
+    if not isinstance(step, Step) or not isinstance(head, keras.layers.Dense):
+        return None
+    if isinstance(head, BinaryLayer) or head.kernel.shape[0] != step.output.shape[-1]:
         return None
     kernel, bias = head.kernel, head.bias
     kernel = np.asarray(ops.convert_to_numpy(kernel), "float32")

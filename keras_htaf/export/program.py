@@ -121,7 +121,8 @@ def watched(model: keras.Model, tap=None) -> Iterator[dict[str, tuple]]:
     """
     cells = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
     within = {id(step) for cell in cells for step in step_layers(cell)}
-    seen, times = {}, Counter()
+    seen: dict[str, tuple] = {}
+    times: Counter[str] = Counter()
     with ExitStack() as stack:
         for step in unit_steps(model):
             if id(step) not in within:
@@ -159,7 +160,8 @@ def input_name(tensor) -> str:
 
 def distinct(names) -> list[str]:
     """The names, with numbers behind those that came before."""
-    times, found = Counter(), []
+    times: Counter[str] = Counter()
+    found = []
     for name in names:
         times[name] += 1
         found.append(_numbered(name, times[name]))
@@ -183,8 +185,8 @@ def prepare(
     """
     model = _functional(model)
     known = state_names(model)
-    states = [input_name(tensor) for tensor in model.inputs if tensor.name in known]
-    states = {name: name + NEXT for name in states}
+    given = [input_name(tensor) for tensor in model.inputs if tensor.name in known]
+    states = {name: name + NEXT for name in given}
     made = model.outputs[: len(model.outputs) - len(states)]
     scores = _scores(model, like, made, outputs)
     if len(made) == 1:

@@ -116,8 +116,8 @@ def read_arrays(file: Path) -> tuple[list[dict], list[str]]:
 
 def main(format: str, path: str, given: str, made: str) -> None:
     """Run an artifact in a process of its own, and make sure that no Keras was needed."""
-    # None in sys.modules makes every import of the name fail.
-    sys.modules.update(dict.fromkeys(_FOREIGN))
+    # None in sys.modules makes every import of the name fail; typeshed knows modules only.
+    sys.modules.update(dict.fromkeys(_FOREIGN))  # type: ignore[arg-type]
     batches, names = read_arrays(Path(given))
     write_arrays(Path(made), run(format, path, batches, names), names)
     assert not [name for name in _FOREIGN if sys.modules[name] is not None]

@@ -30,7 +30,7 @@ def draw(program: Program, preprocessing=None, time: int = _TIME) -> dict[str, n
         first = COUNT if x.shape[0] is None else x.shape[0]
         shape = (first, *(time if size is None else size for size in x.shape[1:]))
         if not keras.backend.is_float_dtype(x.dtype):
-            drawn = random.integers(0, 2, shape)
+            drawn: np.ndarray = random.integers(0, 2, shape)
         elif preprocessing is None or i:
             drawn = random.normal(size=shape)
         elif isinstance(preprocessing, keras.layers.Rescaling):
@@ -52,8 +52,8 @@ def checked(program: Program, samples) -> dict[str, np.ndarray]:
     if isinstance(samples, dict):
         given = samples
     else:
-        given = samples if isinstance(samples, (list, tuple)) else [samples]
-        given = dict(zip([x.name for x in inputs], given, strict=False))
+        listed = samples if isinstance(samples, (list, tuple)) else [samples]
+        given = dict(zip([x.name for x in inputs], listed, strict=False))
     wanted = {x.name: x.shape for x in inputs}
     found = {name: np.asarray(x) for name, x in given.items()}
     fits = set(found) == set(wanted) and len({x.shape[:1] for x in found.values()}) == 1

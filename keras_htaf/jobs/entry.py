@@ -128,7 +128,7 @@ def bits(
         ImportError: If Ray is missing, the extra `keras-htaf[ray]`.
     """
     model = _loaded(model)
-    options = {"concepts": concepts, "head": head, "batch_size": batch_size}
+    options: dict[str, Any] = {"concepts": concepts, "head": head, "batch_size": batch_size}
     collector = Collector(model, class_names=class_names, concept_names=concept_names, **options)
     m, classes = collector.weights.shape
     about = {

@@ -53,11 +53,12 @@ class Results:
         """
         if name not in self.columns:
             raise ValueError(f"This job has no column {name!r}, but {list(self.columns)}.")
-        found = None
+        found: np.ndarray | None = None
         for place, values in zip(self._places, self._read(name), strict=True):
             if found is None:
                 found = np.empty((len(self), *values.shape[1:]), values.dtype)
             found[place] = values
+        assert found is not None  # the columns are those of a first file
         shape = self.about.get("output_shape")
         return found.reshape(-1, *shape) if name == "output" and shape else found
 
@@ -77,13 +78,19 @@ class Results:
         head = self.about["head"]
         weights = np.array(head["kernel"])
         bits = np.unpackbits(self.column("bits"), axis=1, count=len(weights)).view(bool)
-        known = {
-            argument: self.column(name)
-            for argument, name in (("labels", "label"), ("z", "z"), ("smooth", "smooth"))
-            if name in self.columns
-        }
-        names = {name: self.about[name] for name in ("class_names", "concept_names")}
-        return Codes(bits, weights, np.array(head["bias"]), **known, **names)
+        return Codes(
+            bits,
+            weights,
+            np.array(head["bias"]),
+            labels=self._known("label"),
+            z=self._known("z"),
+            smooth=self._known("smooth"),
+            class_names=self.about["class_names"],
+            concept_names=self.about["concept_names"],
+        )
+
+    def _known(self, name: str) -> np.ndarray | None:
+        return self.column(name) if name in self.columns else None
 
     def analysis(
         self, attributes=None, attribute_names: Sequence[str] | None = None

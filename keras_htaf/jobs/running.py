@@ -62,7 +62,7 @@ def run(
         cores = ray.cluster_resources().get("CPU", 1) - (not numbered)
         workers = max(1, int(cores // max(cpus, 1)))
     check_positive(workers=workers)
-    if numbered:
+    if isinstance(source, Rows):
         blocks = min(len(source), max(2 * workers, -(-len(source) // _BATCHES_PER_TASK)))
         # Made here: tasks that make it might wait for a core for ever, behind the workers.
         x, at_once = data.from_items(range(len(source)), override_num_blocks=blocks), 1

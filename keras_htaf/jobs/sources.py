@@ -40,12 +40,14 @@ class Rows:
         """What is known of a batch, its images and labels, given `{"item": [its number]}`."""
         start = int(numbers["item"][0]) * self.batch_size
         rows = np.arange(start, min(start + self.batch_size, len(self.x)))
-        if isinstance(self.x, Split):
-            x, y = self.x.read(rows)
-        else:
-            x, y = self.x[rows], None if self.y is None else self.y[rows]
+        x, y = self._read(rows)
         columns = {"row": rows} | ({} if y is None else {"label": y})
         return columns, x, y
+
+    def _read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        if isinstance(self.x, Split):
+            return self.x.read(rows)
+        return self.x[rows], None if self.y is None else self.y[rows]
 
 
 class Columns:

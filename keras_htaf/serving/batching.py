@@ -74,7 +74,8 @@ class Batcher:
     def _take(self) -> list[_Item]:
         """The longest waiting item and those like it, in their order, up to the most rows."""
         taken: list[_Item] = []
-        rows, kept = 0, deque()
+        kept: deque[_Item] = deque()
+        rows = 0
         while self._waiting:
             item = self._waiting.popleft()
             if item.answer.done():

@@ -64,7 +64,8 @@ class Gate:
 
     async def _read(self, scope, receive) -> bytes:
         """The body; counted in `held` until it is answered."""
-        most, parts, size = self.options.max_bytes, [], 0
+        most, size = self.options.max_bytes, 0
+        parts: list[bytes] = []
         headers = dict(scope["headers"])
         declared = headers.get(b"content-length", b"0")
         patient = b"expect" in headers  # it asks before it sends

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -157,7 +157,11 @@ def _signatures(names: list[str], card: dict | None) -> dict[str, list[str]]:
     return {DEFAULT: served, BITS: names}
 
 
-_KINDS = {"tf_saved_model": SavedModel, "onnx": Onnx, "packed": Packed}
+_KINDS: dict[str, Callable[[Artifact, int], Runner]] = {
+    "tf_saved_model": SavedModel,
+    "onnx": Onnx,
+    "packed": Packed,
+}
 _NEEDS = {"tf_saved_model": "export", "onnx": "onnx", "packed": "packed"}
 
 

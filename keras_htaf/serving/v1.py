@@ -63,6 +63,7 @@ def signature(request: dict, signatures: dict[str, list[str]]) -> list[str]:
 def encode(outputs: dict[str, np.ndarray], rows: bool) -> bytes:
     """The answer: values of one output, objects of several."""
     outputs = {name: np.ascontiguousarray(array) for name, array in outputs.items()}
+    found: np.ndarray | list | dict
     if len(outputs) == 1:
         (found,) = outputs.values()
     elif rows:

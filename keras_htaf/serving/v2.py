@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -94,7 +95,8 @@ def encode(
     described, blocks = [], []
     for name, array in outputs.items():
         array = np.ascontiguousarray(array)
-        each = {"name": name, "shape": array.shape, "datatype": DATATYPES[array.dtype.name]}
+        datatype = DATATYPES[array.dtype.name]
+        each: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": datatype}
         if name in binary:
             blocks.append(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
             each["parameters"] = {"binary_data_size": len(blocks[-1])}

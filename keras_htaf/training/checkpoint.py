@@ -44,8 +44,9 @@ def encode(value: Any, arrays: list[np.ndarray]) -> Any:
             return {name: [encode(item, arrays) for item in value]}
     if type(value) is dict:
         return {"dict": [[encode(k, arrays), encode(v, arrays)] for k, v in value.items()]}
-    if callable(value) and getattr(keras.ops, getattr(value, "__name__", ""), None) is value:
-        return {"operation": value.__name__}  # by which EarlyStopping compares
+    operation = getattr(value, "__name__", "")
+    if callable(value) and getattr(keras.ops, operation, None) is value:
+        return {"operation": operation}  # by which EarlyStopping compares
     raise TypeError(f"a {type(value).__name__}")
 
 
@@ -74,7 +75,9 @@ def write(file: Path, value: Any) -> None:
     bits = [a if a.dtype.isbuiltin == 1 else a.view(f"u{a.itemsize}") for a in arrays]
     named = {str(number): array for number, array in enumerate(bits)}
     with replacing(file) as temporary:
-        np.savez(temporary, state=np.frombuffer(text, "uint8"), **named)
+        state = np.frombuffer(text, "uint8")
+        # numpy's stub takes them for `allow_pickle`, too.
+        np.savez(temporary, state=state, **named)  # type: ignore[arg-type]
 
 
 def read(file: str | os.PathLike) -> Any:

@@ -198,6 +198,7 @@ class _Keeper(keras.callbacks.Callback):
         if not model.optimizer.built:
             with self._scope():
                 model.optimizer.build(model.trainable_variables)
+        assert self._left is not None  # nobody else asks
         assign("model", model.variables, self._left["model"])
         assign("optimizer", model.optimizer.variables, self._left["optimizer"])
 
@@ -208,21 +209,21 @@ class _Keeper(keras.callbacks.Callback):
         self._real_step = None
         if self._left is not None:
             self.restore_variables(self.model)
-            self._restore_callbacks()
+            self._restore_callbacks(self._left["callbacks"])
             self._restore_begin(self._left["begin"])
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self._done = epoch, 0
         if self._left is not None and self._left["step"]:
             self._restore_begin(self._left["begin"])  # other callbacks may have drawn since
-            self._pass_over()
+            self._pass_over(self._left["logs"])
         self._begin = self._read_begin()
 
     def on_train_batch_end(self, batch, logs=None):
         before, self._done = self._done, batch + 1
         if self._real_step is not None:
             if self._done >= self._left["step"]:
-                self._arrive()
+                self._arrive(self._left)
         elif self._every != "epoch" and self._done // self._every > before // self._every:
             self._write(self.model, self._done, logs)
 
@@ -245,8 +246,8 @@ class _Keeper(keras.callbacks.Callback):
         if self._kept_of_data is not None:
             self._kept_of_data.restore(begin["data"])
 
-    def _restore_callbacks(self) -> None:
-        for kept, state in zip(self._kept, self._left["callbacks"], strict=True):
+    def _restore_callbacks(self, states: list) -> None:
+        for kept, state in zip(self._kept, states, strict=True):
             kept.restore(state)
 
     def _write(self, model, step: int, logs=None, finished: bool = False) -> None:
@@ -268,14 +269,14 @@ class _Keeper(keras.callbacks.Callback):
             state["logs"] = {name: float(value) for name, value in (logs or {}).items()}
         checkpoint.write(self._file, state)
 
-    def _pass_over(self) -> None:
+    def _pass_over(self, logs: dict[str, float]) -> None:
         """Have Keras go through the steps that were had without training."""
         model, self._real_step = self.model, self.model.train_function
         # Callbacks see nothing of it; the attributes that hide their methods go when it is over.
         self._hidden = [dict(vars(callback)) for callback in self._callbacks]
         for callback in self._callbacks:
             callback.on_train_batch_begin = callback.on_train_batch_end = _nothing
-        logs, trained = self._left["logs"], []
+        trained: list[bool] = []
 
         def step(*given):
             if not trained:
@@ -289,9 +290,9 @@ class _Keeper(keras.callbacks.Callback):
 
         model.train_function = step
 
-    def _arrive(self) -> None:
+    def _arrive(self, left: dict[str, Any]) -> None:
         """Put everything to where it was after the last of these steps."""
-        left, model = self._left, self.model
+        model = self.model
         model.train_function, self._real_step = self._real_step, None
         for callback, before in zip(self._callbacks, self._hidden, strict=True):
             for name in ("on_train_batch_begin", "on_train_batch_end"):
@@ -302,7 +303,7 @@ class _Keeper(keras.callbacks.Callback):
         self.restore_variables(model)
         assign("metrics", model.metrics_variables, left["metrics"])
         self._random.restore(left["random"])
-        self._restore_callbacks()
+        self._restore_callbacks(left["callbacks"])
         self._left = None
 
 

@@ -18,11 +18,15 @@
 Each replica is handed the whole batch and works on its share of it (`share.py`).
 """
 
+from typing import TYPE_CHECKING
+
 import keras
 
 _name = keras.config.backend()
 
-if _name == "tensorflow":
+if TYPE_CHECKING:  # whose interface all have
+    from keras_htaf.backend.replicas.share import ModelReplicas, Replicas, available, leave
+elif _name == "tensorflow":
     from keras_htaf.backend.replicas.tensorflow import ModelReplicas, Replicas, available, leave
 elif _name == "jax":
     from keras_htaf.backend.replicas.jax import ModelReplicas, Replicas, available, leave

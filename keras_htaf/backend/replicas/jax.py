@@ -10,13 +10,11 @@ from __future__ import annotations
 from functools import partial
 
 import jax
-import keras
 import numpy as np
+from keras import distribution as _distribution
 from keras import tree
 
 from keras_htaf.backend.replicas import share
-
-_distribution = keras.distribution
 
 
 def _devices(devices: int | None) -> list:

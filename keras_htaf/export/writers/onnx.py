@@ -26,7 +26,7 @@ def _from_tensorflow(program: Program, path: Path) -> None:
     import tensorflow as tf
     import tf2onnx
 
-    names = []
+    names: list[str] = []
 
     def run(*inputs):
         outputs = program(*inputs)

@@ -35,5 +35,6 @@ def endpoint(program: Program, bits: bool | None = None):
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter(x.name, kind) for x in program.inputs]
-    run.__signature__ = inspect.Signature(parameters)
+    # What inspect looks for first, which mypy does not know.
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run

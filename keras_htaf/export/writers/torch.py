@@ -22,7 +22,7 @@ def exported(program: Program) -> tuple:
     """The ExportedProgram, and the names of its outputs in order."""
     import torch
 
-    names = []
+    names: list[str] = []
 
     class Module(torch.nn.Module):
         def __init__(self):
@@ -34,7 +34,8 @@ def exported(program: Program) -> tuple:
             names[:] = outputs
             return outputs
 
-    batch, sizes = torch.export.Dim("batch"), {}
+    batch = torch.export.Dim("batch")
+    sizes: dict[int, torch.export.Dim] = {}
     shapes = tuple(
         {
             axis: batch if axis == 0 else sizes.setdefault(axis, torch.export.Dim(f"size{axis}"))
