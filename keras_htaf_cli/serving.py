@@ -12,6 +12,20 @@ MEBIBYTE = 2**20
 class Options:
     """How models are served; `--name-of-option` on the command line.
 
+    Attributes:
+        host: Address to listen on; 0.0.0.0 for all, as a container needs it.
+        port: 0 for any free one.
+        workers: Processes, each with all models.
+        threads: Threads of one computation in each worker; None: the processor's cores / workers.
+        max_batch: Rows of one request, and of what is computed at once.
+        max_explained: Rows of one request for explanations, each some tenths of a second at most.
+        max_body: MiB of a request.
+        timeout: Seconds from the end of a request to its answer (504).
+        read_timeout: Seconds for a client to send its request (408) or to go on reading the answer.
+        concurrency: Requests in work, waiting included, of each worker (503).
+        grace: Seconds for requests in work after SIGTERM.
+        batching: Whether requests that wait are computed together.
+
     Raises:
         ValueError: If a number is out of its range.
 
@@ -22,29 +36,17 @@ class Options:
     """
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 for all, as a container needs it."""
     port: int = 8080
-    """0 for any free one."""
     workers: int = 1
-    """Processes, each with all models."""
     threads: int | None = None
-    """Threads of one computation in each worker; None: the processor's cores / workers."""
     max_batch: int = 1024
-    """Rows of one request, and of what is computed at once."""
     max_explained: int = 16
-    """Rows of one request for explanations, each some tenths of a second at most."""
     max_body: float = 16.0
-    """MiB of a request."""
     timeout: float = 30.0
-    """Seconds from the end of a request to its answer (504)."""
     read_timeout: float = 10.0
-    """Seconds for a client to send its request (408), or to go on reading the answer."""
     concurrency: int = 256
-    """Requests in work, waiting included, of each worker (503)."""
     grace: float = 20.0
-    """Seconds for requests in work after SIGTERM."""
     batching: bool = True
-    """Whether requests that wait are computed together."""
 
     def __post_init__(self):
         least = {"port": 0, "timeout": 0.001, "read_timeout": 0.001, "max_body": 0.0001, "grace": 0}
@@ -64,4 +66,5 @@ class Options:
 
     @property
     def max_bytes(self) -> int:
+        """`max_body` in bytes."""
         return int(self.max_body * MEBIBYTE)

@@ -27,9 +27,18 @@ class Stream(Batches):
     the same way. No image is kept: in memory are the batches that were made ahead, and four bytes
     for each image that was read, its label (and eight with `shuffle`, the order of the epoch).
 
+    Args: the split, and those of `Split.stream`.
+
     Attributes:
         epoch: The epoch that the batches now belong to.
         recipe: What makes a batch, given an epoch and a number.
+
+    Example:
+
+    >>> stream = keras_htaf.datasets.load("digits").train.stream(64, shuffle=True)
+    >>> len(stream), sum(len(y) for x, y in stream.dataset(epoch=3, step=20))
+    (21, 14)
+    >>> stream.close()
     """
 
     def __init__(

@@ -33,6 +33,13 @@ def launch(function: Callable, *args, processes: int) -> None:
         ValueError: If `processes` is not a positive integer.
         RuntimeError: If one of the processes fails; the others are ended. Its traceback has been
             printed.
+
+    Example, in which one process calls the function itself:
+
+    >>> found = []
+    >>> keras_htaf.distribution.launch(found.append, "trained", processes=1)
+    >>> found
+    ['trained']
     """
     if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
         raise ValueError(f"Received processes={processes!r}. Expected a positive integer.")

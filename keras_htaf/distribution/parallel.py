@@ -25,10 +25,20 @@ class Distribution:
     A batch that the devices do not divide, such as the last of an epoch, is computed on all of
     them.
 
-    Attributes:
-        count: Into how many parts a batch is divided.
-        processes: How many processes take part.
-        chief: Whether this process is the one that should write files and print.
+    Args:
+        made: The devices as the backend drives them, of `keras_htaf.backend.replicas`.
+
+    Example:
+
+    >>> across = keras_htaf.distribution.data_parallel(1)
+    >>> with across.scope():
+    ...     layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    ...     model = keras.Sequential(layers)
+    ...     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> data = keras_htaf.datasets.load("digits").train.batches(64, shuffle=True)
+    >>> history = across.fit(model, data, epochs=2, verbose=0)
+    >>> across.count, across.chief, across.spread(model)
+    (1, True, 0.0)
     """
 
     def __init__(self, made: replicas.Replicas):
@@ -36,14 +46,17 @@ class Distribution:
 
     @property
     def count(self) -> int:
+        """Into how many parts a batch is divided."""
         return self._replicas.count
 
     @property
     def processes(self) -> int:
+        """How many processes take part."""
         return self._replicas.processes
 
     @property
     def chief(self) -> bool:
+        """Whether this process is the one that should write files and print."""
         return self._replicas.chief
 
     def scope(self) -> AbstractContextManager:
@@ -147,6 +160,9 @@ def data_parallel(devices: int | None = None) -> Distribution:
         devices: How many; default: all. On a CPU, JAX and TensorFlow are divided into that many
             virtual devices, to try it out, if this is the first that they are asked for.
 
+    Returns:
+        A `Distribution`, whose `count` is the number of devices.
+
     Raises:
         ValueError: If there are not that many.
 
@@ -179,8 +195,22 @@ def model_parallel(
         devices: How many; default: all, as for `data_parallel`.
         batch: Rows. Default 1: each device computes on whole batches.
 
+    Returns:
+        A `Distribution`, whose `count` is `batch`.
+
     Raises:
         ValueError: On another backend than JAX, or if `batch` does not divide the devices.
+
+    Example, for eight devices:
+
+    >>> layout = {".*head/kernel": ("model", None)}
+    >>> across = model_parallel(layout, batch=2)  # doctest: +SKIP
+    >>> across.count  # doctest: +SKIP
+    2
+    >>> model_parallel(layout, batch=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: Received batch=0. Expected a positive integer.
     """
     _positive("batch", batch)
     if devices is not None:
@@ -192,6 +222,14 @@ def device_count() -> int:
     """How many devices this machine has for the backend: its GPUs, or 1 where it has none.
 
     (Of a CPU that was divided into virtual devices, JAX gives their number.)
+
+    Returns:
+        At least 1.
+
+    Example:
+
+    >>> keras_htaf.distribution.device_count() >= 1
+    True
     """
     return replicas.available()
 

@@ -44,6 +44,11 @@ class Difference:
         max_abs_difference: The largest difference to the model's.
         decisions_equal: Whether all bits, or all decisions, are the model's; of outputs that
             decide nothing, whether they are the same but for rounding.
+
+    Example:
+
+    >>> Difference("logits", 2e-7, True).decisions_equal
+    True
     """
 
     output: str
@@ -61,6 +66,17 @@ class Verification:
         at_rounding: How many of them were left out, being at the edge of a step.
         rows: The outputs.
         apart: Whether it ran in a process of its own, without Keras.
+
+    Example:
+
+    >>> row = Difference("logits", 2e-7, True)
+    >>> result = Verification("onnx", samples=16, at_rounding=1, rows=(row,), apart=True)
+    >>> print(result)
+    output  largest difference  decisions
+    logits             2.0e-07  equal
+    16 samples, 1 of them at the edge of a step, by onnxruntime without Keras
+    >>> result.equal, result.largest
+    (True, 2e-07)
     """
 
     format: str

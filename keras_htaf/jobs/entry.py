@@ -62,6 +62,18 @@ def predict(
         ValueError: If model, images or labels do not fit together, an output is not finite, or the
             folder holds something else.
         ImportError: If Ray is missing, the extra `keras-htaf[ray]`.
+
+    Example:
+
+    >>> digits = keras_htaf.datasets.load("digits")
+    >>> model = keras_htaf.models.icbm(num_concepts=16, input_shape=digits.image_shape)
+    >>> found = predict(model, digits.test, path="runs/found")  # doctest: +SKIP
+    >>> found.column("output").shape  # doctest: +SKIP
+    (359, 10)
+    >>> predict(model, digits.test, digits.test.labels, path=tmp / "found")
+    Traceback (most recent call last):
+        ...
+    ValueError: Received y beside a split, which has labels of its own. Leave it out.
     """
     model = _loaded(model)
     if len(model.outputs) != 1:
@@ -126,6 +138,19 @@ def bits(
     Raises:
         ValueError: As for `collect`, or if the folder holds something else.
         ImportError: If Ray is missing, the extra `keras-htaf[ray]`.
+
+    Example:
+
+    >>> digits = keras_htaf.datasets.load("digits")
+    >>> model = keras_htaf.models.icbm(num_concepts=16, input_shape=digits.image_shape)
+    >>> found = bits(model, digits.test, path="runs/bits")  # doctest: +SKIP
+    >>> found.column("bits").shape  # doctest: +SKIP
+    (359, 2)
+    >>> (tmp / "notes.txt").touch()
+    >>> bits(model, digits.test, path=tmp)
+    Traceback (most recent call last):
+        ...
+    ValueError: ... holds something that no job wrote. Choose another path.
     """
     model = _loaded(model)
     options: dict[str, Any] = {"concepts": concepts, "head": head, "batch_size": batch_size}
@@ -172,6 +197,18 @@ def analyze(
     Raises:
         ValueError: As for `bits`, or if labels are not known.
         ImportError: If Ray is missing, the extra `keras-htaf[ray]`.
+
+    Example:
+
+    >>> digits = keras_htaf.datasets.load("digits")
+    >>> model = keras_htaf.models.icbm(num_concepts=16, input_shape=digits.image_shape)
+    >>> found = analyze(model, digits.test, path="runs/bits")  # doctest: +SKIP
+    >>> found.codes.bits.shape  # doctest: +SKIP
+    (359, 16)
+    >>> analyze(model, digits.test.arrays()[0], path=tmp / "bits")
+    Traceback (most recent call last):
+        ...
+    ValueError: Received no labels. Expected y: an analysis is about the classes.
     """
     columns = options.get("columns", ("image", "label"))
     source = sources.opened(x, y, options.get("batch_size", 256), columns)

@@ -24,11 +24,25 @@ class Results:
     """A folder of Parquet files with a row for each image, and `job.json`, which says what of.
 
     Any reader of Parquet can read the files, in which rows are in no order.
+
+    Attributes:
+        path: The folder.
+        about: What is in `job.json`.
+
+    Example:
+
+    >>> import pyarrow, pyarrow.parquet
+    >>> rows = pyarrow.table({"row": [1, 0], "decision": [7, 3]})
+    >>> pyarrow.parquet.write_table(rows, tmp / "0.parquet")
+    >>> found = Results(tmp, {"job": "predict", "samples": 2})
+    >>> len(found), found.columns
+    (2, ('row', 'decision'))
+    >>> found.column("decision")
+    array([3, 7])
     """
 
     path: Path
     about: dict
-    """What is in `job.json`."""
 
     def __len__(self) -> int:
         return sum(count for _, count in self._files)
@@ -158,6 +172,14 @@ def load(path: str | os.PathLike) -> Results:
 
     Raises:
         ValueError: If no job wrote it, or the job did not end.
+
+    Example:
+
+    >>> codes = load("runs/digits/bits").codes()  # doctest: +SKIP
+    >>> load(tmp / "nothing")
+    Traceback (most recent call last):
+        ...
+    ValueError: ...nothing' holds no results of a job: job.json cannot be read ...
     """
     path = Path(path)
     try:

@@ -21,6 +21,15 @@ class Artifact:
         name: Of the model, in addresses.
         path: Absolute.
         format: "tf_saved_model", "onnx" or "packed".
+
+    Example:
+
+    >>> layers = [keras.Input((2,)), keras_htaf.layers.HTAF(), keras.layers.Dense(2)]
+    >>> model, path = keras.Sequential(layers), tmp / "digits.khtaf"
+    >>> keras_htaf.export.export(model, path, "packed", verify=False)
+    >>> found = Artifact.at(path)
+    >>> found.name, found.format, found.verify()
+    ('digits', 'packed', True)
     """
 
     name: str

@@ -41,6 +41,9 @@ def manifest(
         cpu: Of a pod, as Kubernetes writes it.
         memory: Likewise.
 
+    Returns:
+        The resource, which `kubectl apply` takes as JSON or YAML.
+
     Raises:
         ValueError: If names do not fit, or there is no model.
 

@@ -47,6 +47,15 @@ def serve(
         ValueError: If names occur twice, or an artifact is not what its card says.
         OSError: If the port is taken.
         ImportError: If the extra "serve" is not installed.
+
+    Example:
+
+    >>> from keras_htaf.serving import Artifact, Options
+    >>> status = serve([Artifact.at("digits.khtaf")], Options(port=9000))  # doctest: +SKIP
+    >>> serve([])
+    Traceback (most recent call last):
+        ...
+    ValueError: Received models []. Expected different names: give --name.
     """
     options = options or Options()
     names = [artifact.name for artifact in artifacts]
