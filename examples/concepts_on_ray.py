@@ -15,14 +15,16 @@ from keras_htaf import datasets, jobs, models
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--data-dir")
     parser.add_argument("--folder", default="bits", help="where the workers write the bits")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()
 
     keras.utils.set_random_seed(0)
-    data = datasets.load("digits")
-    model = models.icbm(models.small_cnn(data.image_shape, width=8), num_concepts=16)
+    data = datasets.load(arguments.data, arguments.data_dir)
+    model = models.icbm(models.small_cnn(data.image_shape, width=8), 16, data.num_classes)
     model.compile(
         keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 import keras_htaf
+import keras_htaf_cli
 import keras_htaf_packed
 
 MODULES = [
     module.name
-    for package in (keras_htaf, keras_htaf_packed)
+    for package in (keras_htaf, keras_htaf_cli, keras_htaf_packed)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     if not module.name.startswith(("keras_htaf.backend", "keras_htaf.cli"))
 ]
