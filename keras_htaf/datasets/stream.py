@@ -64,9 +64,11 @@ class Stream(Batches):
         each = -(-prefetch // max(processes, 1))
         self._read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(each, threads))
         self._processes = grain.MultiprocessingOptions(processes, each) if processes else None
-        self._ahead: Any = None  # or an iterator of grain's
-        # The number, counted over all epochs, of the batch that the iterator gives next.
-        self._next = -1
+        self._ahead = _Ahead()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, here or in another process, reads for itself.
+        return {**vars(self), "_ahead": _Ahead()}
 
     def dataset(self, epoch: int | None = None, step: int = 0) -> Any:
         """What is left of an epoch, as a `grain.IterDataset`, which `fit` takes, too.
@@ -92,9 +94,7 @@ class Stream(Batches):
 
     def close(self) -> None:
         """Ends the threads or processes; they start anew when a batch is asked for."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            ahead.close()
+        self._ahead.close()
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         return iter(self.dataset())
@@ -105,11 +105,8 @@ class Stream(Batches):
         if not within or not 0 <= index < len(self) or self._parallel():
             return super().__getitem__(index)
         number = self.epoch * len(self) + self._position(index)
-        if self._ahead is None or self._next != number:
-            self.close()
-            self._ahead = iter(self._pipeline(number, _STEPS))
-            self._next = number
-        self._next += 1
+        if self._ahead.number != number:
+            self._ahead.start(self._pipeline(number, _STEPS), number)
         return next(self._ahead)
 
     def _pipeline(self, start: int, stop: int) -> Any:
@@ -122,6 +119,32 @@ class Stream(Batches):
         if not flags.is_parsed():  # grain's processes ask for them, which few programs parse
             flags.mark_as_parsed()
         return batches.mp_prefetch(self._processes)
+
+
+class _Ahead:
+    """Batches that are made ahead, and the number, counted over all epochs, of the next of them.
+
+    The two go together: what counts the steps of a training may be set back, they may not.
+    """
+
+    def __init__(self):
+        self._batches: Any = None  # or an iterator of grain's
+        self.number = -1  # where it is unknown
+
+    def start(self, batches: Any, number: int) -> None:
+        self.close()
+        self._batches, self.number = iter(batches), number
+
+    def __next__(self) -> tuple[np.ndarray, np.ndarray]:
+        number, self.number = self.number, -1  # and so it stays if this is interrupted
+        batch = next(self._batches)
+        self.number = number + 1
+        return batch
+
+    def close(self) -> None:
+        batches, self._batches, self.number = self._batches, None, -1
+        if batches is not None:
+            batches.close()
 
 
 class _Maker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from keras_htaf import datasets
+from keras_htaf.training import resumable_fit
 
 pytest.importorskip("grain")
 
@@ -61,14 +63,18 @@ def test_what_other_processes_are_sent_opens_the_records_itself(data_dir):
     assert_same([again.read(rows)], [test.source.read(rows)])
 
 
+def compiled():
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(50)]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1), loss)
+    return model
+
+
 def trained(batches, epochs, initial_epoch=0, model=None):
-    if model is None:
-        keras.utils.set_random_seed(1)
-        model = keras.Sequential(
-            [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(50)]
-        )
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(0.1), loss)
+    model = model or compiled()
     model.fit(batches, epochs=epochs, initial_epoch=initial_epoch, shuffle=False, verbose=0)
     return model
 
@@ -93,6 +99,39 @@ def test_fit_takes_it_like_batches_and_goes_on_from_any_step():
     for mine, theirs in zip(model.get_weights(), expected, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
     again.close()
+
+
+class Interruption(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 5:
+            raise KeyboardInterrupt
+
+
+def test_a_stream_goes_on_in_the_process_that_was_interrupted(tmp_path):
+    expected = compiled()
+    resumable_fit(expected, tmp_path / "whole", split().batches(**OPTIONS), epochs=2, verbose=0)
+    stream, options = split().stream(**OPTIONS), {"epochs": 2, "every": 3, "verbose": 0}
+    fails = [Interruption()]
+    with pytest.raises(KeyboardInterrupt):
+        resumable_fit(compiled(), tmp_path / "left", stream, callbacks=fails, **options)
+    model, passes = compiled(), [type("Interruption", (keras.callbacks.Callback,), {})()]
+    resumable_fit(model, tmp_path / "left", stream, callbacks=passes, **options)
+    stream.close()
+    for mine, theirs in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, lambda stream: pickle.loads(pickle.dumps(stream))])
+def test_a_copy_of_a_stream_reads_for_itself(copied):
+    expected, stream = list(split().batches(**OPTIONS)), split().stream(**OPTIONS)
+    stream.on_epoch_begin()
+    found = [stream[0]]
+    other = copied(stream)
+    assert_same([other[1], other[2]], expected[1:3])
+    found += [stream[i] for i in range(1, len(stream))]
+    assert_same(found, expected)
+    other.close()
+    stream.close()
 
 
 @pytest.mark.parametrize("way", ["batches", "stream"])
