@@ -14,6 +14,8 @@ from keras_htaf.datasets.resizing import fitted
 from keras_htaf.datasets.split import Split
 
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_ARCHIVERS = "__MACOSX"
+"""The folder in which macOS's archives keep what is no image, under images' names."""
 
 
 class FolderSource:
@@ -86,7 +88,7 @@ def load(path: str, validation: float, seed: int, image_size: tuple[int, int] | 
     parts: dict[str, Split | None] = {}
     if "train" in inner:
         names = tuple(_folders(root / "train"))
-        train = _source(root / "train", names, image_size)
+        train = _source(root / "train", names, image_size, training=True)
         for folder in ("validation", "val", "test"):
             if folder in inner:
                 other = _source(root / folder, names, image_size)
@@ -95,7 +97,7 @@ def load(path: str, validation: float, seed: int, image_size: tuple[int, int] | 
         rows = np.arange(len(train))
     else:
         names = tuple(inner)
-        train = _source(root, names, image_size)
+        train = _source(root, names, image_size, training=True)
         every = np.arange(len(train))
         rows, test = cut_test(every, train.labels(every))
         parts["test"] = Split(train, test)
@@ -113,29 +115,42 @@ def _check_same_shape(folder: str, other: FolderSource, train: FolderSource) -> 
         )
 
 
-def _source(root: Path, names: tuple[str, ...], image_size) -> FolderSource:
+def _source(root: Path, names: tuple[str, ...], image_size, training=False) -> FolderSource:
     if unknown := set(_folders(root)) - set(names):
         raise ValueError(
             f"{str(root)!r} has the folders {sorted(unknown)}, which are no classes of the "
             f"training part: {list(names)[:10]}. Expected one folder for each class."
         )
-    files, labels = [], []
+    files, labels, without = [], [], []
     for label, name in enumerate(names):
-        within = sorted(
-            str(Path(folder, file).relative_to(root))
-            for folder, _, found in os.walk(root / name)
-            for file in found
-            if Path(file).suffix.lower() in _SUFFIXES
-        )
+        within = _images(root, name)
         files += within
         labels += [label] * len(within)
+        without += [] if within else [name]
     if not files:
         raise ValueError(
             f"{str(root)!r} holds no images. Expected a folder for each class with image files "
             f"({' '.join(sorted(_SUFFIXES))}), all in one folder or in train, test and validation."
         )
+    if training and without:
+        raise ValueError(
+            f"{str(root)!r} has the folders {without[:10]} without images. Expected some of each "
+            "class to train on. Fill or remove them."
+        )
     return FolderSource(root, files, np.array(labels, dtype=np.int32), image_size)
 
 
 def _folders(root: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and _shown(entry.name))
+
+
+def _images(root: Path, name: str) -> list[str]:
+    """Paths of a class's images within the root."""
+    files = (Path(folder, file) for folder, _, found in os.walk(root / name) for file in found)
+    within = (file.relative_to(root) for file in files if file.suffix.lower() in _SUFFIXES)
+    return sorted(str(path) for path in within if all(map(_shown, path.parts)))
+
+
+def _shown(name: str) -> bool:
+    """Whether a name is a user's own, not that of what systems and editors keep for themselves."""
+    return not name.startswith(".") and name != _ARCHIVERS

@@ -46,6 +46,28 @@ def test_a_folder_of_classes_is_cut(folder, tmp_path):
     np.testing.assert_array_equal(again.arrays()[0], data.train.arrays()[0])
 
 
+def test_what_is_hidden_is_no_class_and_no_image(folder, tmp_path):
+    root = folder(tmp_path / "images")
+    for name in (".git", "__MACOSX", "red/__MACOSX", "red/.ipynb_checkpoints"):
+        shutil.copytree(root / "blue", root / name)
+    (root / "red" / "._0.png").write_bytes(b"no image")
+    data = datasets.load(root, image_size=(4, 4), validation=0)
+    assert data.class_names == ("blue", "red")
+    assert [len(data.train), len(data.test)] == [8, 2]
+    assert is_right(data.train)
+
+
+def test_a_class_without_images_to_train_on(folder, tmp_path):
+    for part in ("train", "test"):
+        folder(tmp_path / part)
+    shutil.rmtree(tmp_path / "test" / "red")
+    assert set(datasets.load(tmp_path, image_size=(4, 4)).test.labels) == {0}
+    for root in (tmp_path, tmp_path / "train"):
+        (tmp_path / "train" / "green").mkdir(exist_ok=True)
+        with pytest.raises(ValueError, match=r"folders \['green'\] without images"):
+            datasets.load(root, image_size=(4, 4))
+
+
 def test_a_folder_with_parts(folder, tmp_path):
     for part in ("train", "val", "test"):
         folder(tmp_path / part)
