@@ -55,8 +55,8 @@ def load(
             - the name of an image classification set of TensorFlow Datasets, such as `"mnist"`
               or `"cifar10/plain_text:3.0.2"`. It is read from `data_dir`, without TensorFlow, if
               it was prepared there as array_record; if not it is downloaded and prepared, which
-              needs TensorFlow. Its test part is the split "test", else "validation", else a
-              fifth of "train", always the same images.
+              needs TensorFlow. Its test part is the split "test", else (or if the labels of
+              that are withheld, -1) "validation", else a fifth of "train", always the same images.
             - the path of a `.npz` file with `x_train` and `y_train` and, if there are any,
               `x_validation` and `y_validation`, `x_test` and `y_test`; or with `x` and `y` alone,
               of which a fifth becomes the test part. Images have shape `(N, H, W, C)` or
@@ -64,8 +64,9 @@ def load(
               have shape `(N,)` and count from 0.
             - the path of a folder of image files, read as RGB when they are asked for: one folder
               for each class, in `train` and, if there are any, `validation` (or `val`) and
-              `test`; or the classes alone, of which a fifth becomes the test part. (A name
-              without a separator is a folder's only as a `pathlib.Path`.)
+              `test`; or the classes alone, of which a fifth becomes the test part. What is
+              hidden (".git", "._a.png") or in `__MACOSX` is left out. (A name without a
+              separator is a folder's only as a `pathlib.Path`.)
         data_dir: Folder of TensorFlow Datasets' prepared data; None (default) for its own.
         validation: Share of the training images that becomes the validation part, from 0 (no
             such part) to below 1. Default 0.1. Not used where a `.npz` file brings its own.

@@ -19,6 +19,7 @@ from keras_htaf.datasets.split import Split
 _KEEP_BYTES = 2**30
 _BYTES_AT_ONCE = 2**24
 _UNREAD = -1
+_WITHHELD = -1
 
 
 class RecordSource:
@@ -84,6 +85,10 @@ class RecordSource:
             self._labels[chunk] = self._checked(chunk, records)
         return self._labels[rows]
 
+    def has_labels(self) -> bool:
+        """Whether the first record is labelled: -1 stands for labels that are withheld."""
+        return self._undecoded[0]["label"] != _WITHHELD
+
     def attributes(self, rows: np.ndarray) -> None:
         return None
 
@@ -129,12 +134,17 @@ def load(
     rows = np.arange(len(train))
     # Cuts here are not stratified: it would take reading every record for its label.
     unknown = np.zeros(len(train), dtype=np.int32)
-    held_out = next((split for split in ("test", "validation") if sizes.get(split)), None)
-    if held_out is None:
+    held_out = (
+        _open(builder, split, image_shape, num_classes)
+        for split in ("test", "validation")
+        if sizes.get(split)
+    )
+    other = next((source for source in held_out if source.has_labels()), None)
+    if other is None:
         rows, test_rows = cut_test(rows, unknown)
         test = Split(train, test_rows)
     else:
-        test = Split(_open(builder, held_out, image_shape, num_classes))
+        test = Split(other)
     rows, held = cut_validation(rows, unknown[rows], validation, seed)
     names = getattr(features["label"], "names", None)
     if names is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -151,6 +152,41 @@ def test_other_features_are_named(tmp_path):
     for features in (sizes, tfds.features.FeaturesDict({"text": tfds.features.Text()})):
         with pytest.raises(ValueError, match=r"(?s)has the features FeaturesDict.*expected an"):
             prepared._check_features("other", features)
+
+
+class Records(list):
+    def __getitems__(self, rows):
+        return [self[row] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("labels", "sizes"),
+    [
+        ({"train": 1, "validation": 2, "test": -1}, [9, 1, 2]),
+        ({"train": 1, "test": -1}, [7, 1, 2]),
+        ({"train": 1, "validation": 2, "test": 0}, [9, 1, 3]),
+    ],
+)
+def test_a_test_part_without_labels_is_passed_over(labels, sizes, monkeypatch):
+    pytest.importorskip("tensorflow_datasets")
+    counts = {"train": 10, "validation": 2, "test": 3}
+    info = SimpleNamespace(
+        features={
+            "image": SimpleNamespace(shape=(2, 2, 1)),
+            "label": SimpleNamespace(num_classes=3, names=["a", "b", "c"]),
+        },
+        splits={name: SimpleNamespace(num_examples=counts[name]) for name in labels},
+    )
+
+    def opened(split, decoders=None):
+        record = {"image": np.zeros((2, 2, 1), np.uint8), "label": np.int64(labels[split])}
+        return Records([record] * counts[split])
+
+    builder = SimpleNamespace(name="withheld", info=info, as_data_source=opened)
+    monkeypatch.setattr(room, "find", lambda *args, **kwargs: builder)
+    data = datasets.load("withheld")
+    assert [len(part) for part in (data.train, data.validation, data.test)] == sizes
+    assert (data.test.labels >= 0).all()
 
 
 SQUARES = """
