@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 import re
 import types
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -104,6 +105,21 @@ def test_arguments_are_described(name):
     if not re.match(r" *\S", described):  # else it is like another's: "Args: as `LIF`"
         missing = [p for p in taken if not re.search(rf"\b{p}\b", described)]
         assert not missing
+
+
+def test_lists_of_arguments_are_what_the_pages_can_show(caplog):
+    """A line that is not read as `name: description` would be missing there."""
+    griffe = pytest.importorskip("griffe", reason="needs the extra docs")
+    root = Path(keras_htaf.__file__).parents[1]
+    for package in (keras_htaf, keras_htaf_cli, keras_htaf_packed):
+        found = griffe.load(package.__name__, search_paths=[root], docstring_parser="google")
+        waiting = [found]
+        while waiting:
+            members = [thing for thing in waiting.pop().members.values() if not thing.is_alias]
+            for thing in members:
+                _ = thing.docstring and thing.docstring.parsed
+            waiting += [thing for thing in members if thing.is_module or thing.is_class]
+    assert not [line for line in caplog.messages if "Failed to get" in line]
 
 
 @every_name

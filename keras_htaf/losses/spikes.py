@@ -170,7 +170,7 @@ class MaxMembraneCrossentropy(_Crossentropy):
         loss = CE(y, softmax(max_t u_t))
 
     Args: as `SpikeCountCrossentropy`; `y_pred` are potentials of readout neurons that do not fire,
-        such as `keras_htaf.layers.LI` gives.
+    such as `keras_htaf.layers.LI` gives.
 
     Example:
 

@@ -64,7 +64,7 @@ class MagnitudeAwareSign(ScaledSign):
         backward    s g(w)      with g the sign's slope: the scale is not differentiated
 
     Args: as `Sign`, with `surrogate="rectangle"` by default, and with `axis` the axis, or axes, of
-        the output channels (default -1).
+    the output channels (default -1).
 
     Example:
 
@@ -94,7 +94,7 @@ class XNORSign(ScaledSign):
                     over the channel:   s g(c) u + sign(c) mean(u sign(c));   elsewhere 0
 
     Args: as `Sign`, with `surrogate="rectangle"` by default, and with `axis` the axis, or axes, of
-        the output channels (default -1).
+    the output channels (default -1).
 
     Example:
 

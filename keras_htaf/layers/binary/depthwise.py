@@ -29,7 +29,7 @@ class BinaryDepthwiseConv2D(_Depthwise, keras.layers.DepthwiseConv2D):
     """A convolution of each channel by itself with quantized inputs and a quantized kernel.
 
     Args: as `BinaryConv2D`, but for `filters`, with `depthwise_quantizer` and
-        `depthwise_constraint` for the kernel; `**kwargs` of `keras.layers.DepthwiseConv2D`.
+    `depthwise_constraint` for the kernel; `**kwargs` of `keras.layers.DepthwiseConv2D`.
 
     Example:
 
@@ -77,8 +77,8 @@ class BinarySeparableConv2D(_Depthwise, keras.layers.SeparableConv2D):
     the second convolution are rounded, in each backend's order.
 
     Args: as `BinaryConv2D`, with `depthwise_quantizer`, `depthwise_constraint`,
-        `pointwise_quantizer` and `pointwise_constraint` for the kernels; `**kwargs` of
-        `keras.layers.SeparableConv2D`.
+    `pointwise_quantizer` and `pointwise_constraint` for the kernels; `**kwargs` of
+    `keras.layers.SeparableConv2D`.
 
     Example:
 

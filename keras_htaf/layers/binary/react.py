@@ -22,8 +22,8 @@ class RSign(Sign):
     layer's `input_quantizer`.
 
     Args: as `Sign`, with `surrogate="approx_sign"` by default; `axis` is the channel axis, or the
-        axes along which thresholds differ, such as (1, 2, 3) for one at each pixel of each channel.
-        Default -1.
+    axes along which thresholds differ, such as (1, 2, 3) for one at each pixel of each channel.
+    Default -1.
 
     Example:
 

@@ -40,8 +40,9 @@ class LI(_LI, OverTime):
         decay: Float in (0, 1]. Default 0.9.
         tau: Float above 1, instead of the decay: decay = 1 - 1 / tau.
         scale_input: Whether x is multiplied by 1 - decay (that is, 1 / tau). Default False.
-        trainable_decay, per_neuron, return_sequences, return_state, stateful, go_backwards,
-            **kwargs: As for `LIF`.
+        trainable_decay, per_neuron: As for `LIF`.
+        return_sequences, return_state: As for `LIF`.
+        stateful, go_backwards, **kwargs: As for `LIF`.
 
     Call arguments: as for `LIF`. At masked steps the output is 0 and the potential is kept.
 
