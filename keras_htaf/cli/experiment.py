@@ -17,7 +17,7 @@ from keras_htaf.callbacks.gap import decide, measure_gap
 from keras_htaf.cli import baselines, devices, figures, runfile
 from keras_htaf.cli.progress import FOLDER, Progress
 from keras_htaf.distribution import Distribution
-from keras_htaf.files import check_writable, replacing, write_json
+from keras_htaf.files import check_writable, replacing, sweep, write_json
 from keras_htaf.saving import load_model
 from keras_htaf_cli.settings import Settings
 
@@ -83,6 +83,8 @@ def _run(settings, out, resume, overwrite, across):
     progress = Progress(out / FOLDER, asdict(settings), resume)
     _build(settings, dataset, "icbm")
     _batches(settings, dataset)
+    for name in (runfile.NAME, *_OUTPUTS, *_PICTURES):
+        sweep(out / name)
     if not resume:
         for name in (*_OUTPUTS, *_PICTURES):
             (out / name).unlink(missing_ok=True)

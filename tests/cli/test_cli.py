@@ -138,10 +138,15 @@ def test_resume_publishes_what_was_committed(finished, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(finished, out)
     (out / "model.keras").unlink()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for name in ("model{}.keras", "metrics{}.json", "run{}.json", "curves{}.png"):
+        (out / ("." + name.format(f".{ended.pid}"))).write_text("half of one")
     command("train", "icbm", "--resume", "--data", "digits", "--alpha", 2, 8, "--out", out)
     models = [keras_htaf.load_model(folder / "model.keras") for folder in (finished, out)]
     for one, other in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_array_equal(one, other)
+    assert {path.name for path in out.iterdir()} == {path.name for path in finished.iterdir()}
     before, after = (
         json.loads((f / "metrics.json").read_text())["icbm_hard"] for f in (finished, out)
     )
