@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_htaf.files import replacing, write_json
+from keras_htaf.files import replacing, sweep, write_json
 from keras_htaf.interpret import ConceptAnalysis
 from keras_htaf.interpret.codes import check_positive, names_of
 from keras_htaf.interpret.collection import Collector
@@ -236,6 +236,7 @@ def _run(
         "samples": source.samples,
     }
     resources = {"batch_size": batch_size, "workers": workers, "cpus": cpus, "gpus": gpus}
+    sweep(path)
     with replacing(path) as folder:
         folder.mkdir()
         run(tasks.archive(model), x, source, task, folder, **resources)

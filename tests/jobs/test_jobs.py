@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -70,7 +71,9 @@ def assert_same(found, expected):
 
 
 def test_an_analysis_is_that_of_one_process(ray, tmp_path, monkeypatch):
-    folder = tmp_path / "bits"
+    folder, ended = tmp_path / "bits", subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / f".bits.{ended.pid}").mkdir()  # as a job that was killed leaves it
     monkeypatch.setattr(sys, "argv", [str(EXAMPLE), "--folder", str(folder), "--epochs", "2"])
     scope = runpy.run_path(str(EXAMPLE), run_name="__main__")
     model, data, analysis = (scope[name] for name in ("model", "data", "analysis"))
@@ -85,6 +88,7 @@ def test_an_analysis_is_that_of_one_process(ray, tmp_path, monkeypatch):
     assert_same(again.codes(), expected.codes)
     assert again.column("bits").shape == (len(data.test), 2)
     assert len(list(folder.glob("*.parquet"))) > 1
+    assert [path.name for path in tmp_path.iterdir()] == ["bits"]
     next(folder.glob("*.parquet")).unlink()
     with pytest.raises(ValueError, match=r"rows, .* different, of 359 images"):
         jobs.load(folder).codes()
