@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import shutil
 import subprocess
@@ -38,6 +39,10 @@ def ray():
     patch.setenv("RAY_TMPDIR", folder)
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     patch.setenv("RAY_worker_niceness", "0")  # else anything else that runs holds the workers up
+    # Workers find these missing: Keras imports what there is of them, a third of a worker's time.
+    for name in ("tensorflow", "sklearn", "matplotlib"):
+        Path(folder, f"{name}.py").write_text("raise ImportError(__name__)")
+    patch.setenv("PYTHONPATH", folder, prepend=os.pathsep)
     ray.init(
         num_cpus=2,
         include_dashboard=False,
