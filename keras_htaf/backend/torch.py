@@ -256,12 +256,13 @@ def gradients(loss, tensors):
 
 
 def random_state():
-    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return [state.numpy() for state in (torch.get_rng_state(), *on_gpus)]
+    # Of the current device alone: a rank has no business on the others.
+    on_gpu = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
+    return [state.numpy() for state in (torch.get_rng_state(), *on_gpu)]
 
 
 def set_random_state(states):
     cpu, *gpus = map(torch.as_tensor, states) if states else [torch.get_rng_state()]
     torch.set_rng_state(cpu)
-    if gpus and torch.cuda.device_count() == len(gpus):
-        torch.cuda.set_rng_state_all(gpus)
+    if gpus and torch.cuda.is_available():
+        torch.cuda.set_rng_state(gpus[0])

@@ -51,7 +51,7 @@ def across(distribute: str | None) -> Distribution | None:
 
 
 def in_processes(run: Callable[..., object], *arguments, count: int) -> None:
-    """Calls `run` in as many processes, of which the chief's failure is told in one line."""
+    """Calls `run` in as many processes, each of whose failures is told in one line."""
     distribution.launch(_told, run, arguments, processes=count)
 
 
@@ -59,8 +59,9 @@ def _told(run, arguments):
     try:
         run(*arguments)
     except EXPECTED as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
+        rank = os.environ.get("RANK", "0")
+        where = "" if rank == "0" else f" in process {rank}"
+        print(f"error{where}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
@@ -69,7 +70,7 @@ def folder_of(devices: Distribution | None, out: Path, kept: str) -> Iterator[Pa
     """`out`, for the process that writes; for another one a folder that goes away.
 
     That one begins with a copy of the subfolder `kept`, so that a run is resumed by all, and it is
-    copied before the chief goes on.
+    copied before the chief goes on. (Hidden files, which are half written, are left out.)
     """
     if devices is None or devices.chief:
         if devices is not None:
@@ -79,6 +80,6 @@ def folder_of(devices: Distribution | None, out: Path, kept: str) -> Iterator[Pa
     with tempfile.TemporaryDirectory() as name:
         spare = Path(name) / out.name
         if (out / kept).is_dir():
-            shutil.copytree(out / kept, spare / kept)
+            shutil.copytree(out / kept, spare / kept, ignore=shutil.ignore_patterns(".*"))
         devices.barrier()
         yield spare

@@ -174,6 +174,8 @@ def _train(
             watchers.append(callbacks.DiscretizationGap(*dataset.validation.arrays()))
 
     def publish(model: keras.Model) -> None:
+        if across is not None and not across.chief:
+            return
         with replacing(file) as temporary:
             model.save(temporary)
 

@@ -64,8 +64,12 @@ class Distribution:
         return self._replicas.scope()
 
     def barrier(self) -> None:
-        """Waits until all processes are here (torch, JAX)."""
+        """Waits until all processes are here."""
         self._replicas.barrier()
+
+    def gather(self, numbers: list[int]) -> list[list[int]]:
+        """The integers that each process has, in the order of the processes, in all of them."""
+        return self._replicas.gather(numbers)
 
     def fit(
         self,
@@ -105,7 +109,9 @@ class Distribution:
 
         Raises:
             ValueError: If the data are not such batches, or differ between processes; if the model
-                is not compiled, or was made outside `scope()`.
+                is not compiled, or was made outside `scope()`; on several devices of TensorFlow or
+                torch, if the loss is no plain mean over the samples (another `reduction`, one
+                number for a batch, an output with a mask).
             RuntimeError: If the weights of the processes differ at the end (torch).
         """
         if not isinstance(data, keras.utils.PyDataset) or len(data) == 0:

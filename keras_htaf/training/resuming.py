@@ -18,6 +18,7 @@ from keras_htaf.training.state import Attributes, Randomness, assign, values_of
 
 NAME = "checkpoint.npz"
 _REFUSED = ("initial_epoch", "steps_per_epoch", "validation_split")
+_DISTRIBUTED = ("validation_data", "validation_freq", "verbose")
 
 
 def resumable_fit(
@@ -64,14 +65,17 @@ def resumable_fit(
         every: `"epoch"` (default), or a number of steps: the state is written after so many steps
             of an epoch, and after each epoch.
         batch_size: For arrays; default 32.
-        shuffle: Whether arrays, or the batches of a `PyDataset`, come in a random order.
+        shuffle: Whether arrays, or the batches of a `PyDataset`, come in a random order. With a
+            `distribution` the data's own order is kept, whatever this is.
         sample_weight: For arrays.
         callbacks: As of `fit`; the same ones whenever the program is started.
         distribution: The devices to train on (`keras_htaf.distribution`), whose `fit` is used then;
-            default: Keras's own. The data must be a `PyDataset`, and `every` "epoch". Each process
-            reads its `folder`: give the chief's, or a copy of it, to all.
+            default: Keras's own. The data must be a `PyDataset`, and `every` "epoch". The chief
+            alone writes; each process reads its `folder`: give the chief's, or a copy of it, to
+            all.
         **arguments: Others of `fit`: `validation_data`, `verbose`, `class_weight` and so on, but
-            for `initial_epoch`, `steps_per_epoch` and `validation_split`.
+            for `initial_epoch`, `steps_per_epoch` and `validation_split`; with a `distribution`
+            only `validation_data`, `validation_freq` and `verbose`.
 
     Returns:
         The `History` over all epochs, whenever they were trained.
@@ -79,7 +83,8 @@ def resumable_fit(
     Raises:
         ValueError: If an argument is none of these, if `folder` holds a checkpoint of another
             training (another backend, other epochs, data of another length, other callbacks,
-            another optimizer, other weights) or a damaged one, or if x can be read only once.
+            another optimizer, other weights) or a damaged one, or not the same in all processes,
+            or if x can be read only once.
 
     Example:
 
@@ -109,6 +114,11 @@ def resumable_fit(
             f"Received a distribution with every={every!r} and {type(x).__name__} as data. "
             "Expected every='epoch' and a keras.utils.PyDataset."
         )
+    if distribution is not None and (others := sorted({*arguments} - {*_DISTRIBUTED})):
+        raise ValueError(
+            f"Received {', '.join(others)} with a distribution. Expected none of fit's arguments "
+            f"but {', '.join(_DISTRIBUTED)}."
+        )
     if hasattr(x, "__next__"):
         raise ValueError(
             "Received a generator, which can be read only once. Expected arrays or a "
@@ -120,6 +130,8 @@ def resumable_fit(
         raise ValueError(f"Received batch_size={batch_size} for data that come in batches.")
     history = keras.callbacks.History()
     keeper = _Keeper(Path(folder), every, [*callbacks, history], x, epochs, model, distribution)
+    if distribution is not None:
+        _check_alike(distribution, keeper, folder)
     if keeper.finished:
         keeper.restore_variables(model)
         history.set_model(model)
@@ -135,7 +147,19 @@ def resumable_fit(
     else:  # which keeps the data's own order
         distribution.fit(model, x, **arguments)
     keeper.finish(model)
+    if distribution is not None:
+        distribution.barrier()  # nobody reads what the chief has not written
     return history
+
+
+def _check_alike(distribution: Distribution, keeper: _Keeper, folder) -> None:
+    """Raises unless all processes read the same state; they would wait for each other forever."""
+    found = distribution.gather([keeper.epoch, int(keeper.finished)])
+    if any(each != found[0] for each in found):
+        raise ValueError(
+            f"The processes read different checkpoints from {str(folder)!r}, of epochs "
+            f"{[epoch for epoch, _ in found]}. Give all the same folder, or copies of the chief's."
+        )
 
 
 def _is_array(x) -> bool:
@@ -162,6 +186,7 @@ class _Keeper(keras.callbacks.Callback):
     ):
         super().__init__()
         self._scope = nullcontext if distribution is None else distribution.scope
+        self._writes = distribution is None or distribution.chief
         self._file = folder / NAME
         self._every = every
         self._callbacks = callbacks
@@ -173,7 +198,8 @@ class _Keeper(keras.callbacks.Callback):
             "callbacks": [type(callback).__name__ for callback in callbacks],
             "optimizer": str(_settings(keras.saving.serialize_keras_object(model.optimizer))),
         }
-        sweep(self._file)
+        if self._writes:
+            sweep(self._file)
         self._left = checkpoint.read(self._file) if self._file.exists() else None
         self.epoch, self.epochs, self.finished = 0, epochs, False
         if self._left is not None:
@@ -251,6 +277,8 @@ class _Keeper(keras.callbacks.Callback):
             kept.restore(state)
 
     def _write(self, model, step: int, logs=None, finished: bool = False) -> None:
+        if not self._writes:
+            return
         state = {
             "training": self._training,
             "epoch": self.epoch,

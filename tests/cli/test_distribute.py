@@ -38,12 +38,25 @@ def test_another_process_writes_elsewhere(tmp_path):
 
     (tmp_path / "run" / "kept").mkdir(parents=True)
     (tmp_path / "run" / "kept" / "state").write_text("1")
+    (tmp_path / "run" / "kept" / ".state.12").write_text("half")
     other = Other()
     with devices.folder_of(other, tmp_path / "run", "kept") as spare:
         assert (spare / "kept" / "state").read_text() == "1"
+        assert not (spare / "kept" / ".state.12").exists()
         assert tmp_path not in spare.parents
         assert other.waits == 1
     assert not spare.exists()
+
+
+@pytest.mark.parametrize(("rank", "said"), [("0", "error: no"), ("3", "error in process 3: no")])
+def test_the_failure_of_any_process_is_told(rank, said, monkeypatch, capsys):
+    def fails(message):
+        raise ValueError(message)
+
+    monkeypatch.setenv("RANK", rank)
+    with pytest.raises(SystemExit):
+        devices._told(fails, ["no"])
+    assert capsys.readouterr().err == f"{said}\n"
 
 
 @pytest.mark.skipif(keras.config.backend() != "torch", reason="torch starts processes by itself")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 import pytest
+import seam
 import steps
 import variants
 
@@ -24,6 +25,8 @@ def everything(folder):
     if keras.config.backend() == "jax":
         steps.train("model", COUNT, folder / "model.json")
     variants.differences(folder / "variants.json")
+    seam.resumed(folder, COUNT)
+    seam.refused(folder, COUNT)
     if keras.config.backend() == "torch":
         import ranks
 

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from keras_htaf import distribution
-from keras_htaf.backend.replicas.share import Share, current, sharing, whole
+from keras_htaf.backend.replicas.share import Share, check_loss, current, sharing, whole
 from keras_htaf.distribution.synchronized import synchronized
 
 BACKEND = keras.config.backend()
@@ -89,6 +89,60 @@ def test_launch_refuses_and_calls():
     found = []
     distribution.launch(found.append, 1, processes=1)
     assert found == [1]
+
+
+def mean_of_all(y, predicted):
+    return ops.mean(ops.square(y - predicted))
+
+
+def total(y, predicted):
+    return ops.sum(ops.square(y - predicted), axis=-1)
+
+
+SUM = keras.losses.MeanSquaredError(reduction="sum")
+WEIGHTED = keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+
+
+def two_heads(loss, masked=False):
+    inputs = keras.Input((3, 2))
+    x = keras.layers.Masking()(inputs) if masked else inputs
+    heads = [keras.layers.Dense(1, name=name)(x) for name in "ab"]
+    model = keras.Model(inputs, heads if not masked else heads[0])
+    model.compile("sgd", loss)
+    x, y = np.ones((4, 3, 2), "float32"), np.ones((4, 3, 1), "float32")
+    return model, (x, y if masked else (y, y))
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (["mse", SUM], "'sum'"),
+        ({"a": WEIGHTED, "b": total}, "'mean_with_sample_weight'"),
+        (keras.losses.MeanSquaredError(reduction=None), "None"),
+    ],
+)
+def test_losses_that_are_no_means(loss, said):
+    with pytest.raises(ValueError, match=f"reduction={said}"):
+        check_loss(*two_heads(loss))
+
+
+def test_losses_over_masks_and_numbers():
+    check_loss(*two_heads(["mse", total]))
+    check_loss(*two_heads({"a": "mse", "b": keras.losses.Huber(reduction="mean")}))
+    with pytest.raises(ValueError, match="carries a mask"):
+        check_loss(*two_heads("mse", masked=True))
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    for loss in ("mse", total, keras.losses.MeanAbsoluteError(), "BinaryCrossentropy"):
+        model.compile("sgd", loss)
+        check_loss(model, Batches()[0])
+    model.compile("sgd", mean_of_all)
+    with pytest.raises(ValueError, match="'mean_of_all' returns one number for a batch"):
+        check_loss(model, Batches()[0])
+
+
+def test_processes_agree_with_themselves(across):
+    across.barrier()
+    assert across.gather([3, 0]) == [[3, 0]]
 
 
 def test_a_replica_sees_the_whole_batch():

@@ -77,6 +77,14 @@ def test_other_trainings(several):
         assert found["epochs"][0] == found["epochs"][1], name
 
 
+def test_a_resumed_training_is_the_uninterrupted_one(several):
+    report = json.loads((several / "seam.json").read_text())
+    assert report["epochs"] == {"whole": 4, "resumed": 4, "finished": 0}  # of the data
+    for name in ("resumed", "finished"):
+        assert report["histories"][name] == report["histories"]["whole"], name
+        assert report["weights"][name] == 0, name
+
+
 @pytest.mark.skipif(BACKEND != "torch", reason="only torch has ranks")
 def test_what_ranks_refuse(several):
     assert (several / "refused").exists()

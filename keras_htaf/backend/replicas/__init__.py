@@ -10,6 +10,7 @@
                                 `model.fit` on all of them
         spread(model)           the largest difference between the copies of any weight
         barrier()               waits for the other processes
+        gather(numbers)         what each process has, in all of them
     ModelReplicas(layout=None, devices=None, batch=1)
                                 likewise with kernels divided too; JAX has it
     available()                 how many devices this machine has

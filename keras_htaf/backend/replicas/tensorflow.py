@@ -92,6 +92,10 @@ class Replicas(share.Replicas):
             )
 
     def fit(self, model, data, **options):
+        with self.scope():
+            if self.count > 1:
+                share.check_loss(model, data[0])
+        data.on_epoch_end()  # as Keras does before the first epoch, and before callbacks begin
         ends: dict[int, dict] = {}
         dataset = self._strategy.distribute_datasets_from_function(partial(_batches, data, ends))
         first = options["initial_epoch"]
@@ -106,7 +110,7 @@ class Replicas(share.Replicas):
         if isinstance(validation, keras.utils.PyDataset):
             # Keras divides it unevenly, and cannot look at such a batch.
             options["validation_data"] = self._strategy.distribute_datasets_from_function(
-                partial(_batches, validation, {})
+                partial(_batches, validation, None)
             )
             options["validation_steps"] = len(validation)
         replaced = {
@@ -128,6 +132,24 @@ class Replicas(share.Replicas):
             for other in others:
                 largest = max(largest, float(np.max(np.abs(other - first), initial=0.0)))
         return largest
+
+    def barrier(self):
+        self.gather([0])
+
+    def gather(self, numbers):
+        if self.processes == 1:
+            return super().gather(numbers)
+
+        @tf.function
+        def rows():
+            def row():
+                context = tf.distribute.get_replica_context()
+                return context.all_gather(tf.constant([numbers], tf.int32), axis=0)
+
+            return self._strategy.run(row)
+
+        found = self._strategy.experimental_local_results(rows())[0].numpy()
+        return found[:: len(found) // self.processes].tolist()  # one row for each device
 
 
 class _Rows(keras.utils.PyDataset):
@@ -151,19 +173,23 @@ def _batches(data, ends, context):
 
     TensorFlow reads ahead, across epochs too, and Keras looks at a batch before it begins: each
     iterator reads a copy, which counts its epochs by itself. What it is after an epoch is left in
-    `ends`, before the last batch goes out, for the data themselves.
+    `ends`, before the last batch goes out, for the data themselves. (Validation data, which have
+    no `ends`, are left as they are.)
     """
 
     def read():
         own = copy.copy(data)
-        own.on_epoch_end()  # as Keras does once before the first epoch
+        vars(own).update(_apart(data))
+        if ends is None:
+            own.on_epoch_end()  # as Keras does once before the first epoch
         for epoch in itertools.count():
             own.on_epoch_begin()
             for i in range(len(own)):
                 batch = own[i]
                 if i + 1 == len(own):
                     own.on_epoch_end()
-                    ends[epoch] = dict(vars(own))
+                    if ends is not None:
+                        ends[epoch] = _apart(own)
                 yield tuple(batch)
 
     specs = tree.map_structure(
@@ -174,6 +200,15 @@ def _batches(data, ends, context):
     times = context.num_replicas_in_sync // context.num_input_pipelines
     repeated = endless.flat_map(lambda *batch: tf.data.Dataset.from_tensors(batch).repeat(times))
     return repeated.prefetch(times)
+
+
+def _apart(data):
+    """The attributes; those which the next epoch may change in place, such as an order, copied."""
+
+    def changes(value):
+        return isinstance(value, (list, dict, set)) or getattr(value, "ndim", None) == 1
+
+    return {k: copy.copy(v) if changes(v) else v for k, v in vars(data).items()}
 
 
 class _Losses(threading.local):

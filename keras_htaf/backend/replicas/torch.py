@@ -110,6 +110,14 @@ class Replicas(share.Replicas):
         if self.count > 1:
             dist.barrier()
 
+    def gather(self, numbers):
+        if self.count == 1:
+            return super().gather(numbers)
+        own = torch.tensor(numbers, device=keras.ops.zeros(()).device)
+        found = [torch.zeros_like(own) for _ in range(self.count)]
+        dist.all_gather(found, own)
+        return [each.tolist() for each in found]
+
 
 class _Loss(torch.nn.Module):
     """What `DistributedDataParallel` wraps: a module that is called once a step."""
@@ -141,6 +149,7 @@ class _Step:
         if self._agree is not None:
             self._agree(data)
             self._agree = None
+            share.check_loss(self._model, data)
         n = next(x for x in tree.flatten(data) if x is not None).shape[0]
         divides = n % self._count == 0
         if divides:
