@@ -16,7 +16,7 @@ class Options:
         host: Address to listen on; 0.0.0.0 for all, as a container needs it.
         port: 0 for any free one.
         workers: Processes, each with all models.
-        threads: Threads of one computation in each worker; None: the processor's cores / workers.
+        threads: Threads of one computation in each worker; None: the cores it may use / workers.
         max_batch: Rows of one request, and of what is computed at once.
         max_explained: Rows of one request for explanations, each some tenths of a second at most.
         max_body: MiB of a request.

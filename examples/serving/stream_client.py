@@ -7,6 +7,9 @@ request carries a few steps of the sequence (steps, features) and the states tha
 gave; the server keeps nothing, so that any of its processes may answer. Printed is the result so
 far after each piece.
 
+States begin with zeros unless the model's card (`--card`, the card.json that the export wrote) says
+otherwise in "initial_states": a maximum over time begins with "-inf", for one.
+
 Needs numpy only.
 """
 
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import urllib.request
 
 import numpy as np
@@ -29,7 +33,8 @@ class Stream:
         url: Of the server.
         model: Its name there.
         streams: How many sequences go through at once.
-        first: States to begin with, by name; zeros for those that are missing.
+        first: What states begin with, by name: arrays, numbers or "-inf" and "nan" as cards have
+            them; zeros for those that are missing.
     """
 
     def __init__(self, url: str, model: str, streams: int = 1, first: dict | None = None):
@@ -40,11 +45,15 @@ class Stream:
         # A state that goes in as NAME comes out as NAME_next.
         self.inputs = [each for each in about["inputs"] if f"{each['name']}_next" not in outputs]
         states = [each for each in about["inputs"] if f"{each['name']}_next" in outputs]
-        self.states = {
-            each["name"]: np.zeros([streams, *each["shape"][1:]], TYPES[each["datatype"]])
-            for each in states
-        }
-        self.states.update(first or {})
+        first = first or {}
+        if unknown := set(first) - {each["name"] for each in states}:
+            raise ValueError(f"Received first states {sorted(unknown)}, which {model!r} has not.")
+        self.states = {}
+        for each in states:
+            self.states[each["name"]] = state = np.empty(
+                [streams, *each["shape"][1:]], TYPES[each["datatype"]]
+            )
+            state[...] = np.asarray(first.get(each["name"], 0), state.dtype)
         self.types = {each["name"]: each["datatype"] for each in about["inputs"]}
 
     @property
@@ -88,13 +97,22 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("model")
     parser.add_argument("sequence", help="A .npy file, (steps, features).")
+    parser.add_argument("--card", help="Card of the model, for what its states begin with.")
     options = parser.parse_args()
-    sequence = np.load(options.sequence)
-    stream = Stream(options.url, options.model)
+    sequence, first = np.load(options.sequence), None
+    if options.card is not None:
+        with open(options.card, encoding="utf-8") as file:
+            first = json.load(file).get("initial_states")
+    stream = Stream(options.url, options.model, first=first)
     for begin in range(0, len(sequence) - stream.chunk + 1, stream.chunk):
         outputs = stream(sequence[None, begin : begin + stream.chunk])
         for name, values in outputs.items():
             print(f"after {begin + stream.chunk} steps, {name}: {values[0].tolist()}")
+    if left := len(sequence) % stream.chunk:
+        sys.exit(
+            f"The last {left} of {len(sequence)} steps were not sent: the model takes "
+            f"{stream.chunk} at a time."
+        )
 
 
 if __name__ == "__main__":

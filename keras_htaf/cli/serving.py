@@ -33,7 +33,7 @@ def serve_files(
         The exit status.
 
     Raises:
-        ValueError: If names and artifacts do not fit.
+        ValueError: If names and artifacts do not fit, or an option lacks those it belongs to.
     """
     if names and len(names) != len(paths):
         raise ValueError(
@@ -45,6 +45,8 @@ def serve_files(
         for path, name in zip(paths, names or [None] * len(paths), strict=True)
     ]
     if out is None:
+        if image is not None or storage is not None:
+            raise ValueError("--image and --storage are of a manifest: give --manifest FILE too.")
         return serve(artifacts, options, lambda line: print(line, flush=True))
     if image is None or storage is None:
         raise ValueError("A manifest needs --image and --storage, see docs/serving.md.")

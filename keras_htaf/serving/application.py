@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import threading
+import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +22,11 @@ from keras_htaf_cli.serving import Options
 
 VARIABLE = "KERAS_HTAF_SERVING"
 """How processes are told what to serve."""
+REPLACEMENT = "KERAS_HTAF_SERVING_REPLACEMENT"
+"""Set for the processes that come after the first."""
 STARTUP_FAILURE = 3
 """Uvicorn's: a worker that ends so would end so again, and is not replaced."""
+_PAUSE = 5.0
 
 
 @contextmanager
@@ -35,21 +40,37 @@ def own_arguments() -> Iterator[None]:
 
 
 def describe(artifacts: list[Artifact], options: Options) -> str:
-    """What `create` reads from the environment."""
-    models = [[artifact.name, str(artifact.path), artifact.format] for artifact in artifacts]
+    """What `create` reads from the environment, checksums as of now among it."""
+    models = [
+        [artifact.name, str(artifact.path), artifact.format, artifact.fingerprint()]
+        for artifact in artifacts
+    ]
     return json.dumps({"models": models, "options": asdict(options)})
 
 
 def create():
-    """The app that a worker runs; ends the process where the models cannot be loaded."""
+    """The app that a worker runs; ends the process where the models cannot be loaded.
+
+    A replacement that cannot load them ends otherwise, so that the workers that could serve on; it
+    takes its time, as it will be replaced too.
+    """
     told = json.loads(os.environ[VARIABLE])
-    artifacts = [Artifact(name, Path(path), format) for name, path, format in told["models"]]
     _end_with_parent()
     try:
+        artifacts = []
+        for name, path, format, fingerprint in told["models"]:
+            artifacts.append(Artifact(name, Path(path), format))
+            if artifacts[-1].fingerprint() != fingerprint:
+                raise ValueError(f"{path!r} is not what it was at the start. Start again.")
         return build(artifacts, Options(**told["options"]))
-    except (ValueError, OSError, ImportError) as error:
+    except Exception as error:
+        if not isinstance(error, (ValueError, OSError, ImportError)):
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(STARTUP_FAILURE)
+        if REPLACEMENT not in os.environ:
+            sys.exit(STARTUP_FAILURE)
+        time.sleep(_PAUSE)
+        sys.exit(1)
 
 
 def build(artifacts: list[Artifact], options: Options):
@@ -80,7 +101,7 @@ def build(artifacts: list[Artifact], options: Options):
     logging.getLogger("kserve").setLevel(logging.WARNING)
     logging.getLogger("kserve.trace").setLevel(logging.WARNING)
     metrics = _Metrics()
-    threads = options.threads or max(1, (os.cpu_count() or 1) // options.workers)
+    threads = options.threads or max(1, cores() // options.workers)
     repository = Repository()
     for artifact in artifacts:
         artifact.verify()
@@ -148,6 +169,28 @@ class _Metrics:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)
         return registry
+
+
+def cores(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """The processor's cores that this process may use: its affinity, and its groups' quotas."""
+    if hasattr(os, "sched_getaffinity"):
+        found = len(os.sched_getaffinity(0))
+    else:
+        found = os.cpu_count() or 1
+    try:
+        (path,) = [
+            line[3:].strip("/") for line in own.read_text().splitlines() if line[:3] == "0::"
+        ]
+    except (OSError, ValueError):
+        return found
+    for folder in (root / path, *(root / path).parents):
+        try:
+            quota, period = (folder / "cpu.max").read_text().split()
+        except (OSError, ValueError):
+            continue
+        if quota != "max":
+            found = min(found, int(quota) // int(period))
+    return max(1, found)
 
 
 def _end_with_parent() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,6 +80,11 @@ class Artifact:
             ValueError: If it is damaged.
         """
         return cards.find(self.path)
+
+    def fingerprint(self) -> str:
+        """Checksums of the files and of the card, as they are now and as it was read."""
+        card = hashlib.sha256(json.dumps(self.card, sort_keys=True).encode()).hexdigest()
+        return f"{cards.checksum(cards.files_of(self.path))} {card}"
 
     def verify(self) -> bool:
         """Whether the files are those that the card was written for; False without a card.

@@ -1,6 +1,7 @@
 """Clients that do not finish their request, or do not read the answer.
 
-Uvicorn waits for them for ever. This is its own protocol on httptools with two timers.
+Uvicorn waits for them for ever, and for those that go on sending after their answer. This is its
+own protocol on httptools with two timers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
         self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # Uvicorn has stopped its own timer. What came may be no request: more of a body that was
+        # answered before its end, or an empty line.
+        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+            self._expect_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

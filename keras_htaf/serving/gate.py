@@ -41,7 +41,7 @@ class Gate:
     async def __call__(self, scope, receive, send) -> None:
         """One connection's request, as ASGI has it."""
         if scope["type"] != "http" or scope["method"] != "POST":
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _last(send) if _with_body(scope) else send)
             return
         begin, answer = perf_counter(), _Answer(send)
         match = _MODEL.fullmatch(scope["path"])
@@ -52,7 +52,8 @@ class Gate:
         except Refused as refused:
             if answer.started:
                 raise
-            await _refuse(answer, refused)
+            # Without a body, the rest of it may still be on its way.
+            await _refuse(_last(answer) if body is None else answer, refused)
         except ConnectionResetError:  # the client is gone: nobody to answer
             return
         finally:
@@ -150,6 +151,23 @@ class _Answer:
         await self._send(message)
 
 
+def _with_body(scope) -> bool:
+    headers = dict(scope.get("headers", ()))
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+def _last(send):
+    """A `send` after whose answer the connection is closed."""
+
+    async def closing(message):
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", []), (b"connection", b"close")]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return closing
+
+
 def _as_bytes(scope) -> dict:
     """The scope with a type of content that FastAPI leaves to us."""
     if not scope["path"].startswith("/v2/"):
@@ -175,8 +193,6 @@ def _busy(message: str) -> Refused:
 async def _refuse(send, refused: Refused) -> None:
     body = orjson.dumps({"error": str(refused)})
     headers = [(b"content-type", b"application/json")]
-    if refused.status in (408, 413):  # the rest of the request may still be on its way
-        headers.append((b"connection", b"close"))
     if refused.status == 503:
         headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from keras_htaf.serving.artifacts import Artifact
 from keras_htaf_cli.serving import Options
@@ -36,7 +36,8 @@ def manifest(
         storage: Where KServe fetches the folder that holds the artifacts, with their cards, from:
             an address such as "s3://bucket/models" or "pvc://claim/models".
         name: Of the service, default that of the first model; lower-case letters, digits and "-".
-        options: Limits, as for `serve`; host and port are the container's.
+        options: Limits, as for `serve`; host and port are the container's, and so are the threads
+            unless they are given: the whole cores of `cpu`, shared by the workers.
         replicas: Fewest and most pods.
         cpu: Of a pod, as Kubernetes writes it.
         memory: Likewise.
@@ -57,6 +58,8 @@ def manifest(
     ['serve', '/mnt/models/saved_model', '--name']
     """
     options = options or Options()
+    if options.threads is None:
+        options = replace(options, threads=max(1, _cores(cpu) // options.workers))
     names = [artifact.name for artifact in artifacts]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"Received models {names}. Expected at least one, with different names.")
@@ -65,6 +68,12 @@ def manifest(
         raise ValueError(
             f"Received the name {name!r}. Expected lower-case letters, digits and '-', up to 63, a "
             "letter first, as Kubernetes has it."
+        )
+    folders = [artifact.path.name for artifact in artifacts]
+    if len(set(folders)) < len(folders):
+        raise ValueError(
+            f"Received files and folders of the names {folders}: below {MOUNT} they would be one. "
+            "Rename them, such as runs/a/saved_model to runs/a/digits."
         )
     fewest, most = replicas
     if not 0 <= fewest <= most or most < 1:
@@ -117,6 +126,14 @@ def text(service: dict) -> str:
             f'A manifest needs the server\'s packages ({error}): pip install "keras-htaf[serve]"'
         ) from None
     return yaml.safe_dump(service, sort_keys=False)
+
+
+def _cores(cpu: str) -> int:
+    """The whole cores of a quantity as Kubernetes writes it: "2", "1.5" or "500m"."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", cpu)
+    if found is None or not float(found[1]):
+        raise ValueError(f"Received cpu={cpu!r}. Expected cores such as '2', '0.5' or '500m'.")
+    return int(float(found[1]) / (1000 if found[2] else 1))
 
 
 def _arguments(artifacts, options) -> list[str]:

@@ -42,7 +42,7 @@ class Call:
     feeds: dict[str, np.ndarray]
     rows: int
     names: list[str]
-    as_rows: bool = False
+    as_rows: int | None = None
     binary: set[str] | None = None
     """Outputs to send as bytes; None in TensorFlow Serving's protocol."""
 
@@ -64,6 +64,7 @@ class Predictor(Model):
         self.runner.together &= options.batching
         self.batcher = Batcher(self.runner, options.max_batch, observe)
         self.explainer, self._missing = _explainer(artifact, self.runner)
+        self._states = {spec.name for spec in self.runner.outputs if not spec.finite}
         self._explaining = asyncio.Semaphore(1)
         self.ready = True
 
@@ -90,14 +91,15 @@ class Predictor(Model):
             call = Call(request, feeds, 0, names, binary=as_bytes)
         else:
             request = v1.parse(payload.content)
-            feeds, as_rows = v1.decode(request, specs)
+            feeds, as_rows = v1.decode(request, specs, self.options.max_batch)
             call = Call(request, feeds, 0, v1.signature(request, signatures), as_rows)
         call.rows = check(specs, feeds, self.options.max_batch)
         return call
 
     async def predict(self, payload: Call, headers=None, response_headers=None) -> bytes:
         """The answer to a request."""
-        outputs = _finite(await self.batcher(payload.feeds, payload.rows, payload.names))
+        outputs = await self.batcher(payload.feeds, payload.rows, payload.names)
+        _finite(outputs, self._states & (payload.binary or set()))
         if payload.binary is None:
             response_headers["content-type"] = "application/json"
             return v1.encode(outputs, payload.as_rows)
@@ -142,11 +144,17 @@ def _explainer(artifact: Artifact, runner) -> tuple[Explainer | None, str]:
             f"Model {artifact.name!r} cannot be explained: it was exported with smooth steps, so "
             "it has no bits. Export it with exact ones."
         )
-    return Explainer(card, _signs(runner)), ""
+    try:
+        signs = card["signs"] if "signs" in card else _signs(runner)
+        return Explainer(card, signs), ""
+    except (Refused, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"The card of {str(artifact.path)!r} is damaged: {error!r}. Export the model again."
+        ) from None
 
 
 def _signs(runner) -> bool:
-    """Whether concepts are -1 and 1 rather than 0 and 1, seen on noise."""
+    """Whether concepts are -1 and 1 rather than 0 and 1, seen on noise; for cards without it."""
     random = np.random.default_rng(0)
     feeds = {
         spec.name: random.normal(size=spec.example(16).shape).astype(spec.dtype)
@@ -155,11 +163,15 @@ def _signs(runner) -> bool:
     return bool((runner.run(feeds, [CONCEPTS])[CONCEPTS] < 0).any())
 
 
-def _finite(outputs):
+def _finite(outputs, free) -> None:
+    """`Refused` where another output than those of `free`, states sent as bytes, is not finite."""
     for name, array in outputs.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise Refused(500, f"The model's output {name!r} is NaN or infinite for this input.")
-    return outputs
+        if name not in free and array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise Refused(
+                500,
+                f"The model's output {name!r} is NaN or infinite for this input. A stream's states "
+                "may be so where they are sent as bytes.",
+            )
 
 
 class Repository(ModelRepository):
@@ -190,6 +202,10 @@ class Plane(DataPlane):
     async def get_model(self, name: str) -> Predictor:
         """The model; KServe's own would load one that is stuck again."""
         return self.get_model_from_registry(name)
+
+    async def ready(self) -> bool:
+        """True, or `Refused` with 503 unless all models are; KServe's own is always ready."""
+        return all([await self.model_ready(name) for name in self.model_registry.get_models()])
 
     async def model_ready(self, model_name: str, disable_predictor_health_check=False) -> bool:
         """True, or `Refused` with 404 or 503."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -178,6 +179,9 @@ def load(artifact: Artifact, threads: int) -> Runner:
     """
     try:
         runner = _KINDS[artifact.format](artifact, threads)
+        states = (artifact.card or {}).get("states") or {}
+        for specs, names in ((runner.inputs, states), (runner.outputs, states.values())):
+            specs[:] = [replace(spec, finite=spec.name not in names) for spec in specs]
         runner.warm_up()
     except ImportError as error:
         raise ImportError(

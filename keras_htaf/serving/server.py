@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from keras_htaf.serving.application import STARTUP_FAILURE, VARIABLE, describe
+from keras_htaf.serving.application import REPLACEMENT, STARTUP_FAILURE, VARIABLE, describe
 from keras_htaf.serving.artifacts import Artifact
 from keras_htaf_cli.serving import Options
 
@@ -130,13 +130,19 @@ def _many(config, listening) -> int:
     """Workers, replaced by Uvicorn's supervisor where they die."""
     from uvicorn.supervisors import Multiprocess
 
+    class Supervisor(Multiprocess):
+        def init_processes(self) -> None:
+            super().init_processes()
+            os.environ[REPLACEMENT] = "1"
+
     with tempfile.TemporaryDirectory(prefix="keras-htaf-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         try:
-            supervisor = Multiprocess(config, [listening])
+            supervisor = Supervisor(config, [listening])
             supervisor.run()
         finally:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+            os.environ.pop(REPLACEMENT, None)
     failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
     return STARTUP_FAILURE if failed else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -15,15 +16,21 @@ DATATYPES = {
     "bool": "BOOL",
 }
 """What the Open Inference Protocol calls the types that numpy has too."""
+_DEEPEST = 32
+_NUMBERS = {int, float, bool}
 
 
 @dataclass(frozen=True)
 class Spec:
-    """An input or output: its name, shape with None where any size will do, and type."""
+    """An input or output: its name, shape with None where any size will do, and type.
+
+    `finite` is False for a state: one that no step has touched yet may be infinite or NaN.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    finite: bool = True
 
     def __post_init__(self):
         if self.dtype not in DATATYPES:
@@ -50,30 +57,59 @@ class Spec:
 
 def from_lists(spec: Spec, value) -> np.ndarray:
     """The array of nested lists of numbers, in the type of `spec`; `Refused` where it is none."""
+    # Before numpy looks: it would give every string of a list the room of the longest.
+    _only_numbers(spec, value)
     try:
         array = np.asarray(value)
     except (ValueError, OverflowError):
-        raise Refused(
-            400,
-            f"Input {spec.name!r} holds lists of different lengths or depths. Expected numbers "
-            f"of shape {_shown(spec.shape)}.",
-        ) from None
-    if array.dtype.kind not in "biuf" and array.size:
-        raise Refused(
-            400,
-            f"Input {spec.name!r} holds something else than numbers. Expected {spec.dtype} numbers "
-            f"of shape {_shown(spec.shape)}.",
-        )
+        raise _ragged(spec) from None
+    if array.dtype.kind not in "biuf" and array.size:  # whole numbers beyond 64 bits
+        raise _no_numbers(spec)
     return cast(spec, array)
 
 
+def _only_numbers(spec: Spec, value) -> None:
+    """`Refused` unless nested lists hold numbers and nothing else, all at one depth."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        kinds = set(map(type, level))
+        if kinds <= _NUMBERS:
+            return
+        if not kinds <= _NUMBERS | {list}:
+            break
+        if len(kinds) > 1:
+            raise _ragged(spec)
+        level = list(chain.from_iterable(level))
+    raise _no_numbers(spec)
+
+
+def _no_numbers(spec: Spec) -> Refused:
+    return Refused(
+        400,
+        f"Input {spec.name!r} holds something else than numbers. Expected {spec.dtype} numbers "
+        f"of shape {_shown(spec.shape)}.",
+    )
+
+
+def _ragged(spec: Spec) -> Refused:
+    return Refused(
+        400,
+        f"Input {spec.name!r} holds lists of different lengths or depths. Expected numbers "
+        f"of shape {_shown(spec.shape)}.",
+    )
+
+
 def cast(spec: Spec, array: np.ndarray) -> np.ndarray:
-    """The numbers in the type of `spec`, all of them finite and in its range, or `Refused`."""
+    """The numbers in the type of `spec`, finite (but for states) and in its range, or `Refused`."""
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
+        given = array
         with np.errstate(over="ignore", invalid="ignore"):
             array = array.astype(dtype, copy=False)
-        if not np.isfinite(array).all():
+        good = np.isfinite(array)
+        if not spec.finite:
+            good |= ~np.isfinite(given)
+        if not good.all():
             raise Refused(
                 400,
                 f"Input {spec.name!r} holds NaN or infinity, or numbers too large for "
@@ -120,11 +156,16 @@ def check(specs: list[Spec], feeds: dict[str, np.ndarray], max_rows: int) -> int
                 )
             rows = shape[0]
     rows = 1 if rows is None else rows
-    if rows > max_rows:
-        raise Refused(
-            413, f"Received {rows} rows. Expected up to {max_rows} in a request: send several."
-        )
+    few(rows, max_rows)
     return rows
+
+
+def few(rows: int, most: int) -> None:
+    """`Refused` where a request has too many rows."""
+    if rows > most:
+        raise Refused(
+            413, f"Received {rows} rows. Expected up to {most} in a request: send several."
+        )
 
 
 def _shown(shape) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import orjson
 
 from keras_htaf.serving.errors import Refused
-from keras_htaf.serving.tensors import Spec, from_lists
+from keras_htaf.serving.tensors import Spec, few, from_lists
 
 DEFAULT = "serving_default"
 
@@ -22,19 +22,23 @@ def parse(body: bytes) -> dict:
     return found
 
 
-def decode(request: dict, specs: list[Spec]) -> tuple[dict[str, np.ndarray], bool]:
-    """Arrays by input, and whether they came as rows ("instances") rather than columns ("inputs").
+def decode(
+    request: dict, specs: list[Spec], max_rows: int
+) -> tuple[dict[str, np.ndarray], int | None]:
+    """Arrays by input, and the number of rows ("instances"); None for columns ("inputs").
 
     A model of one input takes bare values, one of several takes objects.
     """
     if ("instances" in request) == ("inputs" in request):
         raise Refused(400, 'Expected either "instances" (rows) or "inputs" (columns) in the body.')
-    rows = "instances" in request
+    rows = None
     names = [spec.name for spec in specs]
-    if rows:
+    if "instances" in request:
         given = request["instances"]
         if not isinstance(given, list) or not given:
             raise Refused(400, 'Expected "instances" to be a list of at least one row.')
+        few(len(given), max_rows)
+        rows = len(given)
         if isinstance(given[0], dict):
             if any(not isinstance(row, dict) or row.keys() != given[0].keys() for row in given):
                 raise Refused(400, "The rows have different inputs. Expected the same in each.")
@@ -60,18 +64,32 @@ def signature(request: dict, signatures: dict[str, list[str]]) -> list[str]:
     return signatures[name]
 
 
-def encode(outputs: dict[str, np.ndarray], rows: bool) -> bytes:
-    """The answer: values of one output, objects of several."""
+def encode(outputs: dict[str, np.ndarray], rows: int | None) -> bytes:
+    """The answer: values of one output, objects of several.
+
+    Args:
+        outputs: Arrays by name.
+        rows: As many as came; None for columns.
+
+    Raises:
+        Refused: If an output has not one value for each row.
+    """
+    for name, array in outputs.items():
+        if rows is not None and array.shape[:1] != (rows,):
+            raise Refused(
+                500,
+                f"The model's output {name!r} has shape {array.shape} for {rows} rows, not a value "
+                'for each. Send "inputs" instead of "instances", or use v2.',
+            )
     outputs = {name: np.ascontiguousarray(array) for name, array in outputs.items()}
     found: np.ndarray | list | dict
     if len(outputs) == 1:
         (found,) = outputs.values()
-    elif rows:
-        count = len(next(iter(outputs.values())))
-        found = [{name: array[i] for name, array in outputs.items()} for i in range(count)]
+    elif rows is not None:
+        found = [{name: array[i] for name, array in outputs.items()} for i in range(rows)]
     else:
         found = outputs
-    return dump({"predictions" if rows else "outputs": found})
+    return dump({"outputs" if rows is None else "predictions": found})
 
 
 def dump(value) -> bytes:

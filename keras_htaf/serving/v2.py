@@ -115,9 +115,11 @@ def encode(
 
 def _shape(each) -> list[int]:
     shape = each.get("shape")
-    whole = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
+    whole = isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)
     if not whole or len(shape) > 32:
-        raise Refused(400, f'Input {each["name"]!r}: expected "shape" to be a list of sizes.')
+        raise Refused(
+            400, f'Input {each["name"]!r}: expected "shape" to be a list of sizes from 1.'
+        )
     return shape
 
 

@@ -20,12 +20,13 @@ LIMITS = {
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Artifacts made without Keras: a concept model twice, and one that takes its time."""
+    """Artifacts made without Keras: a concept model twice, one that takes its time, a stream."""
     folder = tmp_path_factory.mktemp("models")
     return (
         case.icbm_onnx(folder / "graph.onnx"),
         case.icbm_saved_model(folder / "icbm"),
         case.slow_saved_model(folder / "slow"),
+        case.peak_saved_model(folder / "peak"),
     )
 
 

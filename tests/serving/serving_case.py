@@ -129,6 +129,38 @@ def slow_saved_model(path: Path) -> Path:
     return path
 
 
+def peak_saved_model(path: Path) -> Path:
+    """A stream of two steps at once; its state is the largest positive one, -inf before any."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    signature = [
+        tf.TensorSpec((None, 2, 1), tf.float32, name="x"),
+        tf.TensorSpec((None, 1), tf.float32, name="peak"),
+    ]
+
+    @tf.function(input_signature=signature)
+    def served(x, peak):
+        positive = tf.where(x > 0, x, -np.inf)
+        return {
+            "output": tf.reduce_sum(x, 1),
+            "peak_next": tf.maximum(peak, tf.reduce_max(positive, 1)),
+        }
+
+    module.served = served
+    tf.saved_model.save(module, str(path), signatures={"serving_default": served})
+    shapes = {"x": [None, 2, 1], "peak": [None, 1]}
+    card(
+        Artifact.at(path),
+        [("output", 1), ("peak_next", 1)],
+        inputs=[{"name": k, "shape": v, "dtype": "float32"} for k, v in shapes.items()],
+        states={"peak": "peak_next"},
+        initial_states={"peak": "-inf"},
+        head=None,
+    )
+    return path
+
+
 class Server:
     """`keras-htaf serve` as a process of its own on a free port."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import sys
+import urllib.error
 from pathlib import Path
 
 import keras
@@ -13,6 +14,7 @@ import pytest
 import serving_case as case
 
 import keras_htaf
+from keras_htaf.export import card as cards
 from keras_htaf.interpret import Codes
 from keras_htaf.interpret.explanations import explain
 
@@ -161,6 +163,8 @@ def test_what_cannot_be_explained(server):
         ({"instances": [ROW, [1]]}, 400, "different lengths"),
         ({"instances": [["a"]]}, 400, "else than numbers"),
         ({"instances": [[None]]}, 400, "else than numbers"),
+        ({"instances": ["a" * 40_000, *[""] * 7]}, 400, "else than numbers"),
+        ({"instances": [[ROW, "a"]]}, 400, "else than numbers"),
         ({"instances": [10**400]}, 400, ""),
         ({"instances": [[[[1e39]] * 4] * 4]}, 400, "too large"),
         ({"instances": [{"picture": ROW}]}, 400, "Received inputs ['picture']"),
@@ -190,6 +194,7 @@ def test_bad_bodies_of_the_first_protocol(server, body, status, words):
         [tensor(shape=[-5, 4, 4, 1])],
         [tensor(shape="x")],
         [tensor(shape=[0, 4, 4, 1], data=[])],
+        [tensor(shape=[0, 2**63], data=[])],
         [tensor(data=[1.0])],
         [tensor(data=["a"])],
         [tensor(datatype="STRING")],
@@ -278,3 +283,26 @@ def test_streams_whose_state_the_client_keeps(server, exported, capsys, monkeypa
     monkeypatch.setattr(sys, "argv", arguments)
     client["main"]()
     assert f"after 6 steps, {name}: {found[2].tolist()}" in capsys.readouterr().out
+
+
+def test_streams_whose_state_begins_with_infinity(server, models, capsys, monkeypatch, tmp_path):
+    client = runpy.run_path(str(ROOT / "examples" / "serving" / "stream_client.py"))
+    url = f"http://127.0.0.1:{server.port}"
+    stream = client["Stream"](url, "peak", 2, {"peak": "-inf"})
+    pieces = np.array([[[[-1], [-2]], [[3], [4]]], [[[-5], [1]], [[2], [-3]]]], "float32")
+    for x, peaks in zip(pieces, ([-np.inf, 4], [1, 4]), strict=True):
+        np.testing.assert_array_equal(stream(x)["output"], x.sum(1))
+        np.testing.assert_array_equal(stream.states["peak"], np.reshape(peaks, (2, 1)))
+    with pytest.raises(ValueError, match="other"):
+        client["Stream"](url, "peak", first={"other": 0})
+    with pytest.raises(urllib.error.HTTPError, match="400"):  # only states may be so
+        stream(np.full_like(pieces[0], -np.inf))
+
+    np.save(tmp_path / "one.npy", -np.arange(5, dtype="float32")[:, None])
+    card = cards.places(models[-1])[0]
+    arguments = [url, "peak", str(tmp_path / "one.npy"), "--card", str(card)]
+    monkeypatch.setattr(sys, "argv", ["stream_client.py", *arguments])
+    with pytest.raises(SystemExit, match="The last 1 of 5 steps"):
+        client["main"]()
+    printed = capsys.readouterr().out
+    assert "after 4 steps, output: [-5.0]" in printed

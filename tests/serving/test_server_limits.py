@@ -88,6 +88,36 @@ def test_slow_clients(server):
     assert raw(server, head).startswith(b"HTTP/1.1 408")
 
 
+def test_clients_that_send_on_after_their_answer(server):
+    begin = time.monotonic()
+    head = "{} /v2/health/live HTTP/1.1\r\nHost: x\r\n{}\r\n"
+    for method, status in (("GET", b"200"), ("PUT", b"405")):  # answered before their bodies
+        ask = head.format(method, "Content-Length: 100\r\n").encode()
+        answer = raw(server, ask, b"x", wait=0.2)
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert b"connection: close" in answer
+    answer = raw(server, head.format("GET", "").encode(), *[b"\r\n"] * 2, wait=0.25)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert time.monotonic() - begin < 4.5  # Uvicorn would close idle ones after 5
+
+
+def test_a_model_that_is_stuck_is_not_ready(server):
+    def ready():
+        paths = ("/v2/health/ready", "/v2/models/slow/ready", "/v2/models/icbm/ready")
+        return [server.request("GET", path)[0] for path in paths]
+
+    def wait_for(expected):
+        end = time.monotonic() + 10
+        while ready() != expected:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+    assert server.predict("slow", {"instances": [[4.5]]})[0] == 504
+    assert ready() == [200, 200, 200]
+    wait_for([503, 503, 200])  # from twice the timeout on
+    wait_for([200, 200, 200])
+
+
 def test_clients_that_do_not_read(server):
     ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
     with socket.socket() as connection:

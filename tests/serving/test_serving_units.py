@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -14,12 +15,12 @@ import serving_case as case
 
 from keras_htaf.interpret import Codes
 from keras_htaf.interpret.explanations import explain
-from keras_htaf.serving import Artifact, Options, manifest, serve, v1
+from keras_htaf.serving import Artifact, Options, application, serve, v1
 from keras_htaf.serving.batching import Batcher
 from keras_htaf.serving.errors import Refused
 from keras_htaf.serving.explaining import Explainer
-from keras_htaf.serving.manifest import text
-from keras_htaf.serving.tensors import Spec, check, from_lists
+from keras_htaf.serving.gate import Gate
+from keras_htaf.serving.tensors import Spec, cast, check, from_lists
 
 pytestmark = pytest.mark.skipif(
     keras.config.backend() != "torch", reason="nothing here depends on the backend"
@@ -97,6 +98,9 @@ def test_what_was_changed_is_not_loaded(tmp_path):
         ("float32", [None], None),
         ("float32", [{}], None),
         ("float32", [[1], [1, 2]], None),
+        ("float32", [1, [2]], None),
+        ("float32", ["a" * 10**6, *[""] * 10**5], None),  # 400 GB, were numpy asked
+        ("float32", json.loads("[" * 50 + "1" + "]" * 50), None),
     ],
 )
 def test_numbers_of_a_type(dtype, value, expected):
@@ -127,9 +131,35 @@ def test_rows_of_several_inputs():
     with pytest.raises(Refused, match="up to 3"):
         check(specs, feeds, 3)
     with pytest.raises(Refused, match="several inputs"):
-        v1.decode({"instances": [1]}, specs)
+        v1.decode({"instances": [1]}, specs, 4)
+    with pytest.raises(Refused, match="up to 1"):  # before it looks at them
+        v1.decode({"instances": ["a", "b"]}, specs[:1], 1)
     rows = {"instances": [{"x": [1, 2], "state": [1, 2, 3]}] * 2}
-    assert v1.decode(rows, specs)[0]["state"].shape == (2, 3)
+    feeds, count = v1.decode(rows, specs, 2)
+    assert (feeds["state"].shape, count) == ((2, 3), 2)
+    assert v1.decode({"inputs": feeds["x"].tolist()}, specs[:1], 2)[1] is None
+
+
+def test_outputs_by_row():
+    by_row, other = np.zeros((2, 3)), np.arange(3.0)
+    assert json.loads(v1.encode({"a": by_row, "b": by_row}, 2))["predictions"][1].keys() == {
+        "a",
+        "b",
+    }
+    assert json.loads(v1.encode({"a": by_row, "b": other}, None))["outputs"]["b"] == [0, 1, 2]
+    for outputs in ({"b": other}, {"a": by_row, "b": other}, {"a": by_row, "b": np.array(1.0)}):
+        with pytest.raises(Refused, match="output 'b'") as refused:
+            v1.encode(outputs, 2)
+        assert refused.value.status == 500
+
+
+def test_states_may_be_infinite():
+    state, other = Spec("x", (None,), "float32", finite=False), Spec("x", (None,), "float32")
+    given = np.array([-np.inf, np.nan, 1.0])
+    np.testing.assert_array_equal(cast(state, given), given.astype("float32"))
+    for spec, wrong in ((other, given), (state, np.array([1e300]))):
+        with pytest.raises(Refused, match="NaN or infinity"):
+            cast(spec, wrong)
 
 
 class Recorder:
@@ -191,96 +221,83 @@ def test_explanations_of_signs_and_of_a_single_logit():
     assert Explainer(card)(bits, {}, stopped)["explanations"] == []
 
 
-ARTIFACT = Artifact("digits", Path("runs/demo/saved_model"), "tf_saved_model")
+def test_cores_of_a_group(tmp_path):
+    own, root = tmp_path / "own", tmp_path / "groups"
+    (root / "pod" / "container").mkdir(parents=True)
+    own.write_text("0::/pod/container\n")
+    found = application.cores(root, own)
+    assert found == application.cores(root, tmp_path / "none")
+    (root / "pod" / "container" / "cpu.max").write_text("max 100000\n")
+    assert application.cores(root, own) == found
+    (root / "pod" / "cpu.max").write_text("150000 100000\n")
+    assert application.cores(root, own) == 1
+    (root / "cpu.max").write_text("50000 100000\n")
+    assert application.cores(root, own) == 1
 
 
-def test_manifest_fits_the_schema_of_kserve():
-    from keras_htaf.serving.application import own_arguments
-
-    with own_arguments():
-        import kserve
-    import kubernetes.client as kubernetes
-    import yaml
-
-    options = Options(timeout=5.0, max_batch=64, batching=False, workers=2)
-    service = manifest(
-        [ARTIFACT], image="registry/image:1", storage="s3://bucket/models", options=options
-    )
-    read = yaml.safe_load(text(service))
-    assert read == service
-    fits(read, "V1beta1InferenceService", (kserve, kubernetes))
-    container = read["spec"]["predictor"]["containers"][0]
-    assert container["args"] == [
-        *("serve", "/mnt/models/saved_model", "--name", "digits", "--host", "0.0.0.0"),
-        *("--port", "8080", "--workers", "2", "--max-batch", "64", "--timeout", "5"),
-        "--no-batching",
-    ]
-    broken = json.loads(json.dumps(read))
-    broken["spec"]["predictor"]["containers"][0]["image"] = 3
-    with pytest.raises(AssertionError):
-        fits(broken, "V1beta1InferenceService", (kserve, kubernetes))
-
-
-def fits(value, kind: str, packages) -> None:
-    """Whether JSON is of a type of the OpenAPI schema that the packages were generated from."""
-    simple = {"str": str, "int": int, "bool": bool, "float": (int, float), "object": object}
-    if kind in simple:
-        assert isinstance(value, simple[kind]), (value, kind)
-        assert kind == "bool" or kind == "object" or not isinstance(value, bool)
-    elif kind.lower().startswith("list["):
-        assert isinstance(value, list)
-        for each in value:
-            fits(each, kind[5:-1], packages)
-    elif kind.lower().startswith("dict"):
-        assert isinstance(value, dict)
-        of = kind[5:-1].split(", ")[1]
-        for key, each in value.items():
-            assert isinstance(key, str)
-            fits(each, "str" if of == "ResourceQuantity" else of, packages)
-    else:
-        model = next(getattr(p, kind) for p in packages if hasattr(p, kind))
-        names = {key: name for name, key in model.attribute_map.items()}
-        assert set(value) <= set(names), (set(value) - set(names), kind)
-        for key, each in value.items():
-            fits(each, model.openapi_types[names[key]], packages)
-        model(**{names[key]: each for key, each in value.items()})  # what is required
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"name": "Digits_1"},
-        {"name": "1a"},
-        {"storage": "folder"},
-        {"replicas": (2, 1)},
-        {"replicas": (0, 0)},
-    ],
-)
-def test_bad_manifests(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        manifest([ARTIFACT], **{"image": "x", "storage": "s3://x", **wrong})
-
-
-def test_command_line(tmp_path):
-    pytest.importorskip("typer")
-    from typer.testing import CliRunner
-
-    from keras_htaf_cli.app import app
-
+def test_a_worker_loads_what_was_there_at_the_start(tmp_path, monkeypatch, capsys):
     file = tmp_path / "model.onnx"
-    run = CliRunner().invoke
-    found = run(app, ["serve", str(file)])
-    assert (found.exit_code, "There is no" in found.output) == (2, True)
     file.write_bytes(b"bytes")
-    for arguments, words in (
-        (["--name", "a", "--name", "b"], "2 times --name"),
-        (["--timeout", "0"], "timeout"),
-        (["--manifest", "x.yaml"], "--image"),
-    ):
-        found = run(app, ["serve", str(file), *arguments])
-        assert (found.exit_code, words in found.output) == (2, True), found.output
-    out = tmp_path / "service.yaml"
-    more = ["--manifest", str(out), "--image", "image", "--storage", "pvc://claim/models"]
-    found = run(app, ["serve", str(file), *more, "--concurrency", "8"])
-    assert found.exit_code == 0, found.output
-    assert "--concurrency" in out.read_text()
+    case.card(Artifact.at(file), case.OUTPUTS)
+    told = application.describe([Artifact.at(file)], Options())
+    monkeypatch.setenv(application.VARIABLE, told)
+    monkeypatch.setattr(application, "_PAUSE", 0)
+    monkeypatch.setattr(application, "build", lambda *_: "app")
+    assert application.create() == "app"
+    case.card(Artifact.at(file), case.OUTPUTS, classes=["a", "b", "c"])
+    for changed in (b"bytes", b"other"):  # the card alone; both of them, which fit
+        file.write_bytes(changed)
+        case.card(Artifact.at(file), case.OUTPUTS, classes=["a", "b", "c"])
+        with pytest.raises(SystemExit) as end:
+            application.create()
+        assert end.value.code == application.STARTUP_FAILURE
+        assert "not what it was at the start" in capsys.readouterr().err
+    monkeypatch.setenv(application.REPLACEMENT, "1")  # the others serve on
+    with pytest.raises(SystemExit) as end:
+        application.create()
+    assert end.value.code == 1
+
+
+def test_cards_of_concept_models():
+    from keras_htaf.serving.predictor import _explainer
+
+    def found(**more):
+        head = {"kernel": case.KERNEL.tolist(), "bias": case.BIAS.tolist()}
+        artifact = SimpleNamespace(name="m", path=Path("m.onnx"), card={"head": head, **more})
+        return _explainer(artifact, SimpleNamespace(outputs=[Spec("concepts", (None, 6), "bool")]))
+
+    for signs in (False, True):  # no run, no guess
+        explainer, _ = found(signs=signs)
+        bits = np.ones((1, 6))
+        (each,) = explainer(bits, {"nodes": 0}, threading.Event())["explanations"]
+        np.testing.assert_allclose(each["logits"], case.KERNEL.sum(0) + case.BIAS, atol=1e-5)
+        (each,) = explainer(bits * 0 - 1, {"nodes": 0}, threading.Event())["explanations"]
+        expected = case.BIAS - signs * case.KERNEL.sum(0)
+        np.testing.assert_allclose(each["logits"], expected, atol=1e-5)
+    for wrong in ({"usage": [2]}, {"usage": "x"}, {"head": {"kernel": [[1.0]]}}):
+        with pytest.raises(ValueError, match="damaged"):
+            found(**{"signs": False, **wrong})
+
+
+def test_answers_before_the_end_of_a_body_are_the_last():
+    async def scenario(method, held=0):
+        sent, headers = [], [(b"content-length", b"10")]
+
+        async def app(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+        async def receive():
+            return {"type": "http.request", "body": b"x" * 5, "more_body": True}
+
+        async def send(message):
+            sent.append(message)
+
+        gate = Gate(app, Options(), set(), lambda *_: None)
+        gate.held = held
+        scope = {"type": "http", "method": method, "path": "/", "headers": headers}
+        await gate(scope, receive, send)
+        return sent[0]["status"], (b"connection", b"close") in sent[0]["headers"]
+
+    assert asyncio.run(scenario("GET")) == (200, True)
+    assert asyncio.run(scenario("POST", 2**40)) == (503, True)

@@ -1,6 +1,10 @@
 """Load on `keras-htaf serve` beside plain calls of the same artifacts.
 
-    python tools/bench/serving.py --seconds 60 --out docs/results/serving.md
+    python tools/bench/serving.py --out docs/results/serving.md
+    python tools/bench/serving.py --seconds 60 --lines "v2 64x16" --only "ICBM, ONNX"
+
+The first takes some ten minutes; `--seconds` and `--lines` make it longer or shorter. The status is
+1 if any answer was not 200 or any socket failed.
 
 An ICBM for images of 8 x 8 pixels and a binary network of the same size are exported; how fast they
 are does not depend on their weights, which are random. For each artifact a server of its own is
@@ -176,39 +180,53 @@ def calls(path: Path, rows: int, seconds: float) -> dict:
     return {"rate": len(times) / times.sum(), "p50": p50, "p99": p99}
 
 
-PLAN = (
-    ("v1 JSON", 1, 1, ()),
-    ("v1 JSON", 1, 16, ()),
-    ("v1 JSON", 1, 16, ("--no-batching",)),
-    ("v2 binary", 1, 16, ()),
-    ("v2 binary", 64, 16, ()),
-)
+PLAN = {
+    "v1 1x1": ("v1 JSON", 1, 1, ()),
+    "v1 1x16": ("v1 JSON", 1, 16, ()),
+    "v1 1x16 apart": ("v1 JSON", 1, 16, ("--no-batching",)),
+    "v2 1x16": ("v2 binary", 1, 16, ()),
+    "v2 64x16": ("v2 binary", 64, 16, ()),
+}
 """Protocol, rows of a request, connections, further options of the server."""
+PLAIN = "plain"
+DEFAULT = (PLAIN, "v1 1x16", "v2 1x16", "v2 64x16")
+ALONE = 5.0
+"""Seconds of plain calls, at most."""
 
 
 def main() -> None:
     """Run all, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=40.0, help="Of each line.")
     parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument(
+        "--lines",
+        nargs="+",
+        choices=(PLAIN, *PLAN),
+        default=DEFAULT,
+        metavar="LINE",
+        help=f"Some of: {', '.join((PLAIN, *PLAN))}.",
+    )
     parser.add_argument("--only", default="", help="Artifacts whose row begins so.")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is missing: apt-get install wrk")
-    lines = []
+    plan = [PLAN[each] for each in PLAN if each in options.lines]
+    lines, wrong = [], 0
     with tempfile.TemporaryDirectory() as folder:
         for name, path in export_models(Path(folder)).items():
             if not name.startswith(options.only):
                 continue
-            for rows in (1, 64):
-                alone = calls(path, rows, min(10.0, options.seconds))
+            for rows in (1, 64) if PLAIN in options.lines else ():
+                alone = calls(path, rows, min(ALONE, options.seconds))
                 lines.append(row(name, "plain calls in a loop", rows, "-", alone))
                 print(lines[-1], flush=True)
-            for more in dict.fromkeys(each[3] for each in PLAN):
+            for more in dict.fromkeys(each[3] for each in plan):
                 served = Served(path, "--threads", "1", *more)
-                for protocol, rows, connections, wanted in PLAN:
+                for protocol, rows, connections, wanted in plan:
                     if wanted == more:
                         found = load(served, protocol, rows, connections, options.seconds)
+                        wrong += found["errors"] + found["sockets"]
                         how = f"{protocol} {' '.join(more)}".strip()
                         lines.append(row(name, how, rows, connections, found))
                         print(lines[-1], flush=True)
@@ -216,6 +234,8 @@ def main() -> None:
                     sys.exit(f"The server ended with {status}.")
     if options.out is not None:
         options.out.write_text(page(lines, options.seconds), encoding="utf-8")
+    if wrong:
+        sys.exit(f"{wrong} requests failed.")
 
 
 def row(name, how, rows, connections, found) -> str:
