@@ -28,12 +28,12 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     _remove(temporary)
     try:
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         if path.is_dir() or (temporary.is_dir() and path.exists()):
             _replace_folder(temporary, path)
         else:
             os.replace(temporary, path)
-        _flush_names(path.parent)
+        flush_names(path.parent)
     finally:
         _remove(temporary)
 
@@ -96,16 +96,18 @@ def _exchange(one: Path, other: Path) -> bool:
     )
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or a folder with all in it, is on the disk."""
     for each in (path, *path.rglob("*")) if path.is_dir() else (path,):
         if each.is_dir():
-            _flush_names(each)
+            flush_names(each)
         else:
             with each.open("rb" if os.name == "posix" else "rb+") as file:
                 os.fsync(file.fileno())
 
 
-def _flush_names(folder: Path) -> None:
+def flush_names(folder: Path) -> None:
+    """Wait until what the files in a folder are called is on the disk."""
     if os.name == "posix":  # elsewhere a folder cannot be opened
         descriptor = os.open(folder, os.O_RDONLY)
         try:

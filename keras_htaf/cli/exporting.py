@@ -8,9 +8,10 @@ from pathlib import Path
 
 from keras_htaf import load_model
 from keras_htaf.cli import runfile
+from keras_htaf.cli.evaluation import data_of
 from keras_htaf.export import Verification, export
 from keras_htaf.hardening import has_steps
-from keras_htaf.interpret.collection import Collector
+from keras_htaf.interpret.collection import Collector, collect
 from keras_htaf.interpret.names import read_names
 
 _METRICS = {
@@ -20,6 +21,8 @@ _METRICS = {
     "test_images": "test_images",
 }
 """By the key in a run's metrics.json, that on a card."""
+_MOST_IMAGES = 10_000
+"""On which the usage of bits is measured."""
 
 
 def export_file(
@@ -78,12 +81,31 @@ def _known(file: Path, model, run) -> dict:
     if file.name == "model.keras" and metrics.is_file():
         known["metrics"] = _metrics(metrics)
     names = file.parent / "names.json"
-    if names.is_file() and {"concepts", "head"} <= {layer.name for layer in model.layers}:
+    if names.is_file() and _explains(model):
         collector = Collector(model)
         head = collector.weights, collector.bias
         collector.name_concepts(lambda default: read_names(names, *head, default))
         known["concepts"] = collector.names["concept_names"]
+    if run is not None and _explains(model):
+        known["usage"] = _usage(file, model)
     return known
+
+
+def _explains(model) -> bool:
+    return {"concepts", "head"} <= {layer.name for layer in model.layers}
+
+
+def _usage(file: Path, model) -> list[float] | None:
+    """How often each bit is on in the run's test images; None where these are not here."""
+    try:
+        name, dataset, prepare = data_of(file, model, None, None, None)
+        x, _ = dataset.test.arrays(limit=_MOST_IMAGES)
+        usage = collect(model, prepare(x)).usage
+    except (ValueError, OSError, ImportError) as error:
+        print(f"how often bits are on is not known: {error}")
+        return None
+    print(f"how often bits are on: measured on {len(x)} test images of {Path(name).name}")
+    return [round(float(share), 6) for share in usage]
 
 
 def _metrics(file: Path) -> dict:

@@ -120,10 +120,14 @@ def _default(y, labels, outputs, logits):
 
 def gives_probabilities(model) -> bool:
     """Whether the last layer is, or has as its activation, a softmax or sigmoid."""
+    return last_activation(model) in ("softmax", "sigmoid")
+
+
+def last_activation(model) -> str:
+    """The last layer's activation in small letters; where it has none, what the layer is."""
     last = model
     while isinstance(last, keras.Model) and last.layers:
         # Of a functional model, operations too: `keras.ops.softmax` is not a layer.
         last = getattr(last, "operations", last.layers)[-1]
     activation = getattr(last, "activation", last)
-    name = getattr(activation, "__name__", type(activation).__name__)
-    return name.lower() in ("softmax", "sigmoid")
+    return getattr(activation, "__name__", type(activation).__name__).lower()

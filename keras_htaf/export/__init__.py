@@ -1,10 +1,12 @@
 """From a trained model to an artifact that runs without this package.
 
 program.py        what is exported: a model with names for what goes in and comes out
+scores.py         what a classifier's output is: logits or probabilities, of classes or labels
 formats.py        which format is written by which backend, with what, and what runs it
 publishing.py     where artifacts appear, whole or not at all
 writers/          one file for each format
 elsewhere.py      the second process, where another backend writes
+processor.py      no accelerator takes part
 runtimes.py       artifacts run where Keras is not
 samples.py        inputs for that
 verification.py   an artifact's outputs beside its model's
@@ -15,13 +17,14 @@ snippets.py       how to load an artifact, and the card as a page
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 
 from keras_htaf import hardening
 from keras_htaf.export import card as cards
-from keras_htaf.export import elsewhere, formats, publishing, verification
+from keras_htaf.export import elsewhere, formats, processor, publishing, verification
 from keras_htaf.export import samples as inputs
 from keras_htaf.export.formats import FORMATS
 from keras_htaf.export.program import prepare
@@ -78,20 +81,25 @@ def export(
             `dataset.preprocessing.layer()`: the artifact then takes raw float32 pixels.
         outputs: What a single output (batch, n) is: "logits", "probabilities", or "values" of
             something else than a classifier. Default "auto": probabilities behind a softmax or a
-            sigmoid; else what the loss that the model is compiled with says; else logits if n > 1.
+            sigmoid; else what the loss that the model is compiled with says (cross-entropies take
+            probabilities unless `from_logits=True`); else logits if n > 1. Behind a sigmoid, with a
+            binary cross-entropy or if n = 1 they are of labels, each decided by itself; else of
+            classes, of which the largest is decided for.
         bits: Whether to give the bits too. Default True.
         verify: Whether to run and compare the artifact. Default True.
         samples: On what: an array, or a list or dict of them for several inputs. Default: 16
             random inputs (standard normal; raw ones that a `Rescaling` makes so).
         card: What the card shall say of "data", "metrics", "classes", "concepts" (the names of an
-            ICBM's bits) and "preprocessing".
+            ICBM's bits), "usage" (on which share of samples each of them is on) and
+            "preprocessing".
 
     Returns:
         A `Verification`, which prints as a table; None if `verify` is False.
 
     Raises:
         ValueError: If an argument is none of these, the model is not built or cannot be hardened,
-            the format cannot hold it, or `path` is something else than an earlier artifact.
+            outputs that should be probabilities are none, the format cannot hold it, or `path` is
+            something else than an earlier artifact.
         ImportError: If a package is missing, with the command that installs it.
         RuntimeError: If writing fails, or the artifact decides otherwise than the model beyond what
             rounding before a step explains (`keras_htaf.export.verification`). Nothing is written.
@@ -109,6 +117,7 @@ def export(
     publishing.check(path, format)
     twin, steps = _with_steps(model, smooth)
     program = prepare(twin, model, preprocessing, outputs, bits and format != "packed")
+    program = replace(program, model=processor.moved(program.model))
     writer = formats.writer_of(format)
     if verify:
         formats.check_runtime(format)

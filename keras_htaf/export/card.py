@@ -17,10 +17,12 @@ import keras_htaf
 from keras_htaf import costs
 from keras_htaf.export import snippets
 from keras_htaf.export.formats import FORMATS
+from keras_htaf.export.program import Program
 from keras_htaf.export.samples import draw
-from keras_htaf.export.verification import Reference, Verification
+from keras_htaf.export.verification import Reference, Verification, tolerance
 from keras_htaf.interpret.collection import saved_names
 from keras_htaf.layers import BinaryLayer
+from keras_htaf.models import initial_state
 from keras_htaf.quantizers import Step
 
 _OWN_PACKAGES = {
@@ -31,7 +33,7 @@ _OWN_PACKAGES = {
     "torch": ("torch",),
     "packed": ("numba",),
 }
-GIVEN = ("data", "metrics", "classes", "concepts", "preprocessing")
+GIVEN = ("data", "metrics", "classes", "concepts", "usage", "preprocessing")
 """What a caller may say."""
 
 
@@ -103,20 +105,20 @@ def make(
         given: Of the keys in `GIVEN`.
 
     Raises:
-        ValueError: If `given` has other keys.
+        ValueError: If `given` has other keys, or a usage that is none of the bits'.
     """
     program, files, outputs = reference.program, files_of(path), reference.outputs_of(format)
     given = given or {}
     if unknown := set(given) - set(GIVEN):
         raise ValueError(f"Received card={sorted(unknown)}. Expected the keys {GIVEN}.")
-    head = _head(like)
+    head, signs = _head(like, reference)
     concepts = given.get("concepts")
     if concepts is None and head is not None:
         concepts = saved_names(like) or [f"bit {i}" for i in range(len(head["kernel"]))]
     card = {
         "format": format,
         "name": like.name,
-        "kind": "classifier" if program.scores else "other",
+        "kind": _kind(program),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "steps": steps,
         "inputs": [
@@ -124,10 +126,13 @@ def make(
         ],
         "outputs": _outputs(reference, outputs),
         "states": program.states or None,
+        "initial_states": _initial(like, program) if program.states else None,
         "signatures": None,
         "classes": _listed(given.get("classes")),
         "concepts": _listed(concepts),
         "head": head,
+        "signs": signs,
+        "usage": _usage(given.get("usage"), head),
         "preprocessing": given.get("preprocessing"),
         "data": given.get("data"),
         "metrics": given.get("metrics"),
@@ -176,9 +181,10 @@ def _outputs(reference: Reference, outputs: dict) -> list[dict]:
     known: dict[str, list[int | None]] = {}
     if any(None in x.shape[1:] for x in program.inputs):
         short, long = (Reference.of(program, draw(program, time=time)).made for time in (3, 4))
+        # By their places: steps that are called for the first time may change their paths.
         known = {
-            name: [a if a == b else None for a, b in zip(short[name].shape, y.shape, strict=True)]
-            for name, y in long.items()
+            name: [a if a == b else None for a, b in zip(x.shape, y.shape, strict=True)]
+            for name, x, y in zip(reference.made, short.values(), long.values(), strict=True)
         }
     batch = program.inputs[0].shape[0]
     return [
@@ -195,18 +201,77 @@ def _listed(names) -> list[str] | None:
     return None if names is None else [str(name) for name in names]
 
 
-def _head(model: keras.Model) -> dict | None:
-    """Of a concept model, the head that reads the bits."""
+def _kind(program: Program) -> str:
+    if program.scores is None:
+        return "other"
+    several = program.model.outputs[0].shape[-1] > 1
+    return "labels" if program.labelwise and several else "classifier"
+
+
+def _initial(like: keras.Model, program: Program) -> dict[str, float | str | None]:
+    """The number that each state begins with; None where it is not one for all."""
+    found: dict[str, float | str | None] = {}
+    for name, state in zip(program.states or (), initial_state(like, 1), strict=True):
+        state = np.asarray(ops.convert_to_numpy(ops.cast(state, "float32")))
+        first = float(state.flat[0])
+        same = np.array_equal(state, np.full_like(state, first), equal_nan=True)
+        # JSON has no infinities and no NaN.
+        found[name] = (first if np.isfinite(first) else str(first)) if same else None
+    return found
+
+
+def _head(model: keras.Model, reference: Reference) -> tuple[dict | None, bool | None]:
+    """Of a concept model, the head that reads the bits, and whether these are signs.
+
+    Its name alone does not make it one: with the bits of the reference, it must give its scores.
+    """
     layers = {layer.name: layer for layer in model.layers}
     step, head = layers.get("concepts"), layers.get("head")
-    if not isinstance(step, Step) or not isinstance(head, keras.layers.Dense):
+    seen = {bits.name: bits.given for bits in reference.steps}
+    bits = seen.get("concepts", reference.made.get("concepts"))
+    if not isinstance(step, Step) or not isinstance(head, keras.layers.Dense) or bits is None:
+        return None, None
+    if isinstance(head, BinaryLayer) or len(head.kernel.shape) != 2:
+        return None, None
+    kernel = np.asarray(ops.convert_to_numpy(ops.cast(head.kernel, "float32")))
+    bias = np.zeros(kernel.shape[1], "float32")
+    if head.bias is not None:
+        bias = np.asarray(ops.convert_to_numpy(ops.cast(head.bias, "float32")))
+    bits = bits.reshape(len(next(iter(reference.samples.values()))), -1)
+    if bits.shape[1] != len(kernel) or not _explains(kernel, bias, bits, reference):
+        return None, None
+    return {"kernel": kernel.tolist(), "bias": bias.tolist()}, step.rise == 2
+
+
+def _explains(kernel, bias, bits, reference: Reference) -> bool:
+    """Whether the scores are those of a head, but for rounding."""
+    program = reference.program
+    logits, scale = bits @ kernel + bias, np.abs(bits) @ np.abs(kernel) + np.abs(bias)
+    edge = max(10 * tolerance(program.model), 1e-4) * scale
+    given = reference.made[program.served[0]]
+    if given.shape != logits.shape:
+        return False
+    if program.scores == "softmax":  # which forgets what is added to all
+        given, logits = (x - x.max(1, keepdims=True) for x in (given, logits))
+    if program.scores in ("softmax", "sigmoid"):  # next to 0 and 1 logarithms are rounded
+        p, most = reference.made["probabilities"], 1.0 if program.scores == "softmax" else 0.999
+        given, logits = (np.where((p > 1e-30) & (p <= most), x, 0) for x in (given, logits))
+    return bool((np.abs(given - logits) <= edge + 1e-6).all())
+
+
+def _usage(given, head: dict | None) -> list[float] | None:
+    """The share of samples on which each bit is on."""
+    if given is None:
         return None
-    if isinstance(head, BinaryLayer) or head.kernel.shape[0] != step.output.shape[-1]:
-        return None
-    kernel, bias = head.kernel, head.bias
-    kernel = np.asarray(ops.convert_to_numpy(kernel), "float32")
-    bias = np.zeros(kernel.shape[1]) if bias is None else ops.convert_to_numpy(bias)
-    return {"kernel": kernel.tolist(), "bias": np.asarray(bias, "float32").tolist()}
+    count = 0 if head is None else len(head["kernel"])
+    usage = np.asarray(given, "float64")
+    if not count or usage.shape != (count,) or not ((usage >= 0) & (usage <= 1)).all():
+        raise ValueError(
+            f"Received a usage of shape {usage.shape}, from {usage.min(initial=np.inf):g} to "
+            f"{usage.max(initial=-np.inf):g}. Expected the share of samples, from 0 to 1, on which "
+            f"each of the {count} bits that the head reads is on."
+        )
+    return usage.tolist()
 
 
 def _bits(model: keras.Model) -> dict | None:

@@ -16,8 +16,12 @@ from pathlib import Path
 
 import keras
 
+from keras_htaf.export import processor
 from keras_htaf.export.program import Program
 from keras_htaf.saving import load_model
+
+_PATIENCE = 3600.0
+"""Seconds for the second process: unrolled loops of large models take many minutes."""
 
 
 def write(format: str, program: Program, path: Path, backend: str) -> None:
@@ -27,16 +31,31 @@ def write(format: str, program: Program, path: Path, backend: str) -> None:
         RuntimeError: If the second process fails, with the end of what it said.
     """
     if backend == keras.config.backend():
-        module(format).write(program, path)
+        with processor.while_writing():
+            module(format).write(program, path)
         return
     with tempfile.TemporaryDirectory() as folder:
         program.model.save(Path(folder) / "model.keras")
         options = {f.name: getattr(program, f.name) for f in fields(program) if f.name != "model"}
         job = {"format": format, "path": str(path), "program": options}
         (Path(folder) / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment = {**os.environ, **processor.CHILD, "KERAS_BACKEND": backend}
         command = [sys.executable, "-m", __name__, folder]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_PATIENCE,
+            )
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(
+                f"The second process, which writes {format} with Keras on {backend}, was not done "
+                f"in {_PATIENCE:g} seconds, and was ended. Export under KERAS_BACKEND={backend}, "
+                "where there is no limit."
+            ) from None
     if done.returncode:
         raise RuntimeError(
             f"The second process, which writes {format} with Keras on {backend}, failed. Models "

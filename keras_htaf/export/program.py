@@ -11,17 +11,14 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
-from keras_htaf.diagnosis.task import gives_probabilities
+from keras_htaf.export.scores import LABELWISE, classified, scores_of
 from keras_htaf.hardening import step_layers, unit_steps
+from keras_htaf.layers import FoldTime
 from keras_htaf.models.spiking.streaming import state_names
 from keras_htaf.quantizers import Step
 
-SCORES = ("logits", "softmax", "sigmoid")
-MEANINGS = ("auto", "logits", "probabilities", "values")
 NEXT = "_next"
 """What the name of a state that comes out has more than that of the state which goes in."""
-_TINY = 1e-37
-"""Stands for a probability of 0, whose logarithm has no number."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,8 @@ class Program:
     Attributes:
         model: With the steps that the artifact shall have, and its preprocessing.
         outputs: A name for each output of the model.
-        scores: What the first output is, "logits", "softmax" or "sigmoid", which gives "logits" and
-            "probabilities" in its place; None for something else.
+        scores: What the first output is, one of `keras_htaf.export.scores.SCORES`, which gives
+            "logits" and "probabilities" in its place; None for something else.
         bits: Whether there is an output for each step too.
         states: By the name of a state that goes in, that of the one that comes out.
         bit_names: Names for the bits of each call of a step, in their order; by default made from
@@ -65,6 +62,11 @@ class Program:
         ]
 
     @property
+    def labelwise(self) -> bool:
+        """Whether each score decides by itself, rather than the largest of them."""
+        return self.scores in LABELWISE
+
+    @property
     def served(self) -> list[str]:
         """The names of the outputs other than bits."""
         return ["logits", "probabilities", *self.outputs[1:]] if self.scores else [*self.outputs]
@@ -74,7 +76,7 @@ class Program:
         seen = {}
         with ExitStack() as stack:
             if self.bits if bits is None else bits:
-                seen = stack.enter_context(watched(self.model))
+                seen = stack.enter_context(watched(self.model, ops.shape(inputs[0])[0]))
             given = keras.tree.pack_sequence_as(self.model.input, list(inputs))
             made = keras.tree.flatten(self.model(given, training=False))
         names = seen if self.bit_names is None or not seen else self.bit_names
@@ -86,7 +88,7 @@ class Program:
         if self.scores is None:
             return {name: _wide(y) if name not in self._kept else y for name, y in named.items()}
         first = _wide(named.pop(self.outputs[0]))
-        return {**_classified(first, self.scores), **named}
+        return {**classified(first, self.scores), **named}
 
     @property
     def _kept(self) -> set[str]:
@@ -99,42 +101,44 @@ def _wide(y):
     return ops.cast(y, "float32") if dtype in ("float16", "bfloat16") else y
 
 
-def _classified(y, scores) -> dict:
-    if scores == "logits":
-        single = y.shape[-1] == 1
-        return {"logits": y, "probabilities": (ops.sigmoid if single else ops.softmax)(y)}
-    logits = ops.log(ops.maximum(y, _TINY))
-    if scores == "sigmoid":
-        logits = logits - ops.log(ops.maximum(1.0 - y, _TINY))
-    return {"logits": logits, "probabilities": y}
-
-
 @contextmanager
-def watched(model: keras.Model, tap=None) -> Iterator[dict[str, tuple]]:
+def watched(model: keras.Model, batch, tap=None) -> Iterator[dict[str, tuple]]:
     """While the model is called, (step, bits) of each call of a step, by name, in their order.
 
     Steps within the cell of a `keras.layers.RNN`, whose values do not leave its loop, are left out.
+    Bits within `FoldTime` come as (batch, time, ...), as all others with the batch first.
 
     Args:
         model: The model.
+        batch: The size of the batch, a number or a scalar tensor.
         tap: Function of a step's name and input, called before the step; it returns the input.
     """
-    cells = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
-    within = {id(step) for cell in cells for step in step_layers(cell)}
+    within, folded = (
+        {
+            id(step)
+            for layer in model._flatten_layers()
+            if isinstance(layer, kind)
+            for step in step_layers(layer)
+        }
+        for kind in (keras.layers.RNN, FoldTime)
+    )
     seen: dict[str, tuple] = {}
     times: Counter[str] = Counter()
     with ExitStack() as stack:
         for step in unit_steps(model):
             if id(step) not in within:
                 base = plain_name(step.path or step.name).removeprefix(f"{plain_name(model.name)}.")
-                observe, receive = _hooks(step, base, seen, times, tap)
+                size = batch if id(step) in folded else None
+                observe, receive = _hooks(step, base, seen, times, tap, size)
                 stack.enter_context(step.tapped(receive if tap else None, observe))
         yield seen
 
 
-def _hooks(step: Step, base: str, seen: dict, times: Counter, tap):
+def _hooks(step: Step, base: str, seen: dict, times: Counter, tap, batch):
     def observe(y):
         times[base] += 1
+        if batch is not None:
+            y = ops.reshape(y, (batch, -1, *ops.shape(y)[1:]))
         seen[_numbered(base, times[base])] = step, y
 
     def receive(x):
@@ -177,7 +181,7 @@ def prepare(
         model: With its steps as they shall be.
         like: The model that it is a copy of, which may be compiled.
         preprocessing: Layer before the first input, or None.
-        outputs: One of `MEANINGS`.
+        outputs: One of `keras_htaf.export.scores.MEANINGS`.
         bits: As for `Program`.
 
     Raises:
@@ -188,7 +192,7 @@ def prepare(
     given = [input_name(tensor) for tensor in model.inputs if tensor.name in known]
     states = {name: name + NEXT for name in given}
     made = model.outputs[: len(model.outputs) - len(states)]
-    scores = _scores(model, like, made, outputs)
+    scores = scores_of(model, like, made, outputs)
     if len(made) == 1:
         names = ["output"]
     else:
@@ -226,38 +230,3 @@ def _preceded(model: keras.Model, preprocessing) -> keras.Model:
     given = keras.tree.pack_sequence_as(model.input, [preprocessing(first), *others])
     inputs = keras.tree.pack_sequence_as(model.input, [first, *others])
     return keras.Model(inputs, model(given), name=f"{model.name}_on_raw")
-
-
-def _scores(model, like, made, outputs: str) -> str | None:
-    """What the single output of a classifier is; None of another model."""
-    if outputs not in MEANINGS:
-        raise ValueError(f"Received outputs={outputs!r}. Expected one of {MEANINGS}.")
-    of_classes = len(made) == 1 and len(made[0].shape) == 2
-    if outputs in ("logits", "probabilities") and not of_classes:
-        raise ValueError(
-            f"Received outputs={outputs!r} for a model with outputs of shapes "
-            f"{[tuple(y.shape) for y in made]}. Expected one output (batch, classes)."
-        )
-    if outputs == "values" or not of_classes:
-        return None
-    probabilities = "sigmoid" if made[0].shape[-1] == 1 else "softmax"
-    if outputs == "auto":
-        outputs = _meaning(model, like, made[0])
-    return {"logits": "logits", "probabilities": probabilities}.get(outputs)
-
-
-def _meaning(model, like, output) -> str:
-    """By the last activation; else by the loss; else logits if there are several."""
-    if gives_probabilities(model):
-        return "probabilities"
-    loss = getattr(like, "loss", None) if like.compiled else None
-    if loss is not None and not isinstance(loss, (list, tuple, dict)):
-        if isinstance(loss, str) and loss not in ("crossentropy", "ce"):
-            loss = keras.losses.get(loss)
-        name = getattr(loss, "name", None) or getattr(loss, "__name__", None) or str(loss)
-        name = f"{name}{type(loss).__name__}".replace("_", "").lower()
-        if any(word in name for word in ("mean", "huber", "logcosh")):
-            return "values"
-        if getattr(loss, "from_logits", None) or "crossentropy" in name:
-            return "logits"
-    return "logits" if output.shape[-1] > 1 else "values"

@@ -1,4 +1,10 @@
-"""Where artifacts appear, whole or not at all."""
+"""Where artifacts appear, whole or not at all.
+
+Each file does. Of several, the card comes first: between the two renamings, and after a machine
+that stopped there, an earlier artifact lies beside a card whose checksum is that of another one,
+which servers refuse; a new card without artifact is none. A SavedModel has its card within, and is
+replaced in one step.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keras_htaf.export.formats import FORMATS, Format
-from keras_htaf.files import replacing
+from keras_htaf.files import flush, flush_names, replacing
 
 
 def check(path: Path, format: str) -> None:
@@ -42,8 +48,15 @@ def prepared(path: Path, format: Format) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
     try:
         yield folder / path.name
+        flush(folder)
         # The artifact itself last: whoever sees it sees all of it.
-        for file in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
+        for file in sorted(folder.iterdir(), key=lambda file: _order(file.name, path)):
             os.replace(file, path.parent / file.name)
+        flush_names(path.parent)
     finally:
         shutil.rmtree(folder)
+
+
+def _order(name: str, path: Path) -> int:
+    """The card, what is beside the artifact, the artifact."""
+    return 2 if name == path.name else 0 if name.startswith(f"{path.name}.card.") else 1

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from keras_htaf import load_model
 from keras_htaf.cli import runfile
 from keras_htaf.cli.exporting import export_file
 from keras_htaf.datasets import Preprocessing
 from keras_htaf.export import card
+from keras_htaf.interpret import collect
 from keras_htaf.models import icbm
 from keras_htaf_cli.settings import Settings
 
@@ -35,6 +37,23 @@ def test_card_of_a_run(run, capsys):
     assert found["metrics"] == {"smooth": 0.9, "exact": 0.8, "gap": 0.1, "test_images": 7}
     assert found["concepts"] == ["bit 0", "striped", "bit 2", "bit 3"]
     assert found["preprocessing"] == {"scale": 1 / 16, "offset": -0.5}
+
+
+def test_usage_of_a_run(run, capsys):
+    """Measured on the data that the run was of, where these are here."""
+    export_file(run / "model.keras", run / "model.khtaf", "packed", verify=False)
+    assert card.find(run / "model.khtaf")["usage"] is None
+    assert "how often bits are on is not known" in capsys.readouterr().out
+    x = np.random.default_rng(0).integers(0, 17, (12, 4, 4, 1)).astype("uint8")
+    y = np.arange(12) % 3
+    parts = {"x_train": x, "y_train": y, "x_test": x[:8], "y_test": y[:8]}
+    np.savez(run / "own.npz", **parts)
+    preprocessing = Preprocessing(1 / 16, -0.5)
+    runfile.write(run, Settings(data=str(run / "own.npz")), preprocessing)
+    export_file(run / "model.keras", run / "model.khtaf", "packed", verify=False)
+    assert "measured on 8 test images of own.npz" in capsys.readouterr().out
+    codes = collect(load_model(run / "model.keras"), preprocessing(x[:8]))
+    np.testing.assert_allclose(card.find(run / "model.khtaf")["usage"], codes.usage, atol=1e-6)
 
 
 def test_without_preprocessing_and_checks(run, capsys):

@@ -38,10 +38,13 @@ KEYS = [
     "inputs",
     "outputs",
     "states",
+    "initial_states",
     "signatures",
     "classes",
     "concepts",
     "head",
+    "signs",
+    "usage",
     "preprocessing",
     "data",
     "metrics",
@@ -144,6 +147,7 @@ def test_card(written, format):
     kernel, bias = (np.array(found["head"][key]) for key in ("kernel", "bias"))
     np.testing.assert_allclose(kernel, model.get_layer("head").get_weights()[0], atol=1e-7)
     assert bias.shape == (3,)
+    assert (found["signs"], found["usage"]) == (False, None)
     page = card.places(path)[1].read_text()
     assert "| exact | 0.4 |" in page
     assert found["load"] in page

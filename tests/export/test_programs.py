@@ -1,5 +1,7 @@
 """What an artifact is to give: names, scores, bits."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from support import to_numpy
 
 from keras_htaf import harden
 from keras_htaf.export.program import prepare
+from keras_htaf.export.verification import Reference
 from keras_htaf.layers import HTAF, BinaryDense, FoldTime, Heaviside, Sign
-from keras_htaf.losses import SmoothedCrossentropy
+from keras_htaf.losses import SmoothedCrossentropy, SpikeRateCrossentropy
 from keras_htaf.models import spiking_mlp, streaming
 
 X = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
@@ -58,6 +61,7 @@ def test_one_logit():
         (keras.losses.Huber(), 3, ["output"]),
         (keras.losses.BinaryCrossentropy(from_logits=True), 1, ["logits", "probabilities"]),
         (SmoothedCrossentropy(), 3, ["logits", "probabilities"]),
+        ("hinge", 1, ["output"]),
     ],
 )
 def test_the_loss_says_what_outputs_are(loss, units, names):
@@ -66,6 +70,58 @@ def test_the_loss_says_what_outputs_are(loss, units, names):
         model.compile("sgd", loss)
     assert program_of(model).served == names
     assert program_of(model, outputs="values").served == ["output"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "last", "units", "scores"),
+    [
+        (keras.losses.BinaryCrossentropy(from_logits=True), None, 3, "label_logits"),
+        (keras.losses.BinaryFocalCrossentropy(from_logits=True), None, 3, "label_logits"),
+        (keras.losses.BinaryCrossentropy(), None, 3, "sigmoid"),
+        ("binary_crossentropy", None, 1, "sigmoid"),
+        ("binary_crossentropy", "softmax", 3, "softmax"),
+        (None, "sigmoid", 3, "sigmoid"),
+        ("sparse_categorical_crossentropy", None, 3, "softmax"),
+        ("crossentropy", None, 3, "softmax"),
+        (SmoothedCrossentropy(from_logits=False), None, 3, "softmax"),
+        (
+            partial(keras.losses.sparse_categorical_crossentropy, from_logits=True),
+            *(None, 3, "logits"),
+        ),
+        (SpikeRateCrossentropy(), None, 3, "logits"),
+    ],
+)
+def test_logits_or_probabilities_of_classes_or_labels(loss, last, units, scores):
+    model = network(layers.Activation(last or "linear"), units)
+    if loss is not None:
+        model.compile("sgd", loss)
+    assert program_of(model).scores == scores
+
+
+def test_labels_decide_one_by_one():
+    model = network(LINEAR)
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    made = run(model, X)
+    np.testing.assert_allclose(made["probabilities"], 1 / (1 + np.exp(-made["logits"])), rtol=1e-5)
+    made = run(network(layers.Activation("sigmoid")), X)
+    p = made["probabilities"]
+    np.testing.assert_allclose(made["logits"], np.log(p / (1 - p)), rtol=1e-3, atol=1e-5)
+
+
+def test_probabilities_are_not_squashed_twice():
+    inputs = keras.Input((4,), name="x")
+    two = [layers.Dense(3, "softmax")(inputs) for _ in range(2)]
+    model = keras.Model(inputs, layers.Average()(two))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    np.testing.assert_allclose(run(model, X)["probabilities"].sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(run(model, X)["probabilities"], to_numpy(model(X)), rtol=1e-6)
+
+
+def test_probabilities_must_be_some():
+    model = network(LINEAR)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match="Give outputs='logits'"):
+        Reference.of(program_of(model), {"x": X})
 
 
 def test_scores_of_something_else():
@@ -107,7 +163,8 @@ def test_bits_over_time():
     model = keras.Model(inputs, x)
     made = run(model, np.stack([X] * 3, 1))
     (bits,) = [y for name, y in made.items() if name != "output"]
-    np.testing.assert_array_equal(bits.reshape(made["output"].shape), made["output"])
+    assert bits.shape == (5, 3, 4)
+    np.testing.assert_array_equal(bits, made["output"])
     spiking = spiking_mlp((4,), 2, num_steps=3, width=5)
     made = run(spiking, X)
     assert made["layer1_spikes.spike"].shape == (5, 3, 5)

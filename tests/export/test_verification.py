@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_htaf.export import elsewhere, export, verification
+from keras_htaf.export import elsewhere, export, processor, verification
 from keras_htaf.export.program import prepare
 from keras_htaf.export.verification import Reference, verify
 from keras_htaf.layers import Heaviside, RateEncoding
@@ -22,9 +22,9 @@ def two_layers():
     return keras.Model(inputs, keras.layers.Dense(2, kernel_initializer="identity")(second))
 
 
-def reference(x):
+def reference(x, bits=True, outputs="auto"):
     model = two_layers()
-    return Reference.of(prepare(model, model, None, "auto", True), {"x": np.float32(x)})
+    return Reference.of(prepare(model, model, None, outputs, bits), {"x": np.float32(x)})
 
 
 def verified(given, monkeypatch, changes):
@@ -68,6 +68,86 @@ def test_nor_a_bit_that_follows_from_nothing(monkeypatch):
 def test_most_samples_must_be_compared(monkeypatch):
     with pytest.raises(RuntimeError, match="at the edge of a step"):
         verified(reference([[1e-6, 1]]), monkeypatch, FLIPPED)
+
+
+@pytest.mark.parametrize(("others", "places"), [(15, [0]), (14, [0]), (31, [0, 1])])
+def test_without_bits_few_samples_may_differ(monkeypatch, others, places):
+    at_the_edge = [[1e-6, 1]] * len(places)
+    given = reference([*at_the_edge, *[[1, -1]] * (others + 1 - len(places))], bits=False)
+    changes = [("logits", (i, 0), 0) for i in places]
+    if (others + 1) // 16 >= len(places):
+        assert verified(given, monkeypatch, changes).at_rounding == len(places)
+    else:
+        with pytest.raises(RuntimeError, match=r"one difference in 16 samples"):
+            verified(given, monkeypatch, changes)
+
+
+def test_more_differences_excuse_none(monkeypatch):
+    """Each of these alone could be rounding; an artifact that is wrong for all is none."""
+    given = reference([[1e-6, 1]] * 2 + [[1, -1]] * 14, bits=False)
+    changes = [("logits", (i, 0), 0) for i in range(2)]
+    with pytest.raises(RuntimeError, match=r"logits .*DIFFER"):
+        verified(given, monkeypatch, changes)
+    with pytest.raises(RuntimeError, match=r"logits .*DIFFER"):  # nor one that is not at an edge
+        verified(given, monkeypatch, [("logits", (5, 0), 0)])
+
+
+@pytest.mark.parametrize("scores", ["logits", "label_logits"])
+def test_labels_are_compared_one_by_one(monkeypatch, scores):
+    """The largest stays the largest: only labels see that another one changes its side."""
+    given = reference([[1, -1]] * 4)
+    made = {name: y.copy() for name, y in given.made.items()}
+    made["logits"] = np.tile(np.float32([9, 1e-3]), (4, 1))
+    given = replace(given, program=replace(given.program, scores=scores), made=made)
+    changes = [("logits", (0, 1), -1e-3)]
+    if scores == "logits":
+        assert verified(given, monkeypatch, changes).equal
+    else:
+        with pytest.raises(RuntimeError, match=r"logits .*DIFFER"):
+            verified(given, monkeypatch, changes)
+
+
+def test_processes_that_do_not_end(tmp_path, monkeypatch):
+    def endless(command, timeout, **_):
+        raise verification.subprocess.TimeoutExpired(command, timeout)
+
+    given = reference([[1, -1]])
+    monkeypatch.setattr(verification.subprocess, "run", endless)
+    with pytest.raises(RuntimeError, match="gave nothing in 600 seconds"):
+        verification._run_apart("onnx", tmp_path / "x.onnx", [given.samples], [])
+    other = "jax" if keras.config.backend() == "torch" else "torch"
+    with pytest.raises(RuntimeError, match="was not done in 3600 seconds"):
+        elsewhere.write("onnx", given.program, tmp_path / "x.onnx", other)
+
+
+def test_second_processes_see_no_accelerator(tmp_path, monkeypatch):
+    seen = []
+
+    def noted(command, env, **_):
+        seen.append(env)
+        raise verification.subprocess.TimeoutExpired(command, 1)
+
+    given = reference([[1, -1]])
+    monkeypatch.setattr(verification.subprocess, "run", noted)
+    with pytest.raises(RuntimeError):
+        verification._run_apart("onnx", tmp_path / "x.onnx", [given.samples], [])
+    other = "jax" if keras.config.backend() == "torch" else "torch"
+    with pytest.raises(RuntimeError):
+        elsewhere.write("onnx", given.program, tmp_path / "x.onnx", other)
+    for env in seen:
+        assert env["CUDA_VISIBLE_DEVICES"] == ""
+        assert (env["JAX_PLATFORMS"], env["KERAS_TORCH_DEVICE"]) == ("cpu", "cpu")
+    assert len(seen) == 2
+
+
+def test_weights_on_an_accelerator_are_moved(monkeypatch):
+    model = two_layers()
+    assert processor.moved(model) is model
+    monkeypatch.setattr(processor, "_is_away", lambda tensor: True)
+    here = processor.moved(model)
+    assert here is not model
+    for a, b in zip(model.get_weights(), here.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("value", [3.0, np.nan])
