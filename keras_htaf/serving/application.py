@@ -68,9 +68,9 @@ def create():
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr, flush=True)
         if REPLACEMENT not in os.environ:
-            sys.exit(STARTUP_FAILURE)
+            _end(STARTUP_FAILURE)
         time.sleep(_PAUSE)
-        sys.exit(1)
+        _end(1)
 
 
 def build(artifacts: list[Artifact], options: Options):
@@ -191,6 +191,16 @@ def cores(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgro
         if quota != "max":
             found = min(found, int(quota) // int(period))
     return max(1, found)
+
+
+def _end(status: int) -> None:
+    """Ends the process; a worker at once, as it answers the supervisor no more while it tidies up.
+
+    The supervisor would wait for that answer, up to its patience, and take no signal meanwhile.
+    """
+    if multiprocessing.parent_process() is not None:
+        os._exit(status)
+    sys.exit(status)
 
 
 def _end_with_parent() -> None:
