@@ -133,7 +133,17 @@ def _many(config, listening) -> int:
     class Supervisor(Multiprocess):
         def init_processes(self) -> None:
             super().init_processes()
+            self._hang_up()
             os.environ[REPLACEMENT] = "1"
+
+        def keep_subprocess_alive(self) -> None:
+            super().keep_subprocess_alive()
+            self._hang_up()
+
+        def _hang_up(self) -> None:
+            """Close our copies of the workers' ends, or a worker that dies is waited for in vain."""
+            for process in self.processes:
+                process.child_conn.close()
 
     with tempfile.TemporaryDirectory(prefix="keras-htaf-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
