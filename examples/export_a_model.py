@@ -43,7 +43,7 @@ model.fit(batches, epochs=options.epochs, verbose=0, callbacks=[anneal])
 keras_htaf.export.export(model, options.out, preprocessing=data.preprocessing.layer())
 served = tf.saved_model.load(options.out)
 pixels = tf.constant(data.preprocessing.invert(x_test))
-logits = served.serve(pixels)["logits"].numpy()
+logits = served.serve(pixels).numpy()
 
 exact = keras_htaf.harden(model).predict(x_test, verbose=0)
 print(f"exact steps on the test part: {np.mean(logits.argmax(-1) == y_test):.1%}")

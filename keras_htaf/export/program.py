@@ -206,7 +206,7 @@ def prepare(
 def _functional(model: keras.Model) -> keras.Model:
     """A model that knows its inputs."""
     if isinstance(model, keras.Sequential):
-        return keras.Model(model.inputs, model.outputs, name=model.name)
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)  # no list of one
     if getattr(model, "inputs", None):
         return model
     shape = (model.get_build_config() or {}).get("input_shape")

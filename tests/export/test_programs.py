@@ -42,6 +42,14 @@ def test_probabilities_have_logits(last):
     np.testing.assert_allclose(np.exp(made["logits"]), made["probabilities"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("before", [None, lambda: layers.Rescaling(2.0)])
+def test_a_single_input_is_no_list(before):
+    """What Keras's `serve` takes."""
+    program = program_of(network(LINEAR), preprocessing=before and before())
+    assert keras.tree.flatten(program.model.input) == program.model.inputs
+    assert not isinstance(program.model.input, list)
+
+
 def test_one_sigmoid():
     made = run(network(layers.Activation("sigmoid"), 1), X)
     np.testing.assert_allclose(1 / (1 + np.exp(-made["logits"])), made["probabilities"], rtol=1e-5)
