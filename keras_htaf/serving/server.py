@@ -141,7 +141,7 @@ def _many(config, listening) -> int:
             self._hang_up()
 
         def _hang_up(self) -> None:
-            """Close our copies of the workers' ends, or a worker that dies is waited for in vain."""
+            """Close our copies of the workers' ends, or who waits for one sees no end of it."""
             for process in self.processes:
                 process.child_conn.close()
 
