@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -259,8 +260,8 @@ def page(lines: list[str], seconds: float) -> str:
     head += ["errors", "memory MiB", "open files"]
     return f"""# The server under load
 
-Written by `python tools/bench/serving.py --seconds {seconds:g}` on {platform.processor() or "a"}
-{platform.machine()} machine with {os.cpu_count()} cores, Python {platform.python_version()}, kserve
+Written by `python tools/bench/serving.py {shlex.join(sys.argv[1:])}`
+on a machine ({platform.machine()}) with {os.cpu_count()} cores, Python {platform.python_version()}, kserve
 {version("kserve")}, uvicorn {version("uvicorn")}: one
 server process with one thread for the model, loaded by one thread of wrk over the loopback for
 {seconds:g} seconds at full speed, beside the same runtime called in a loop, without a server.
