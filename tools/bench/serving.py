@@ -261,8 +261,8 @@ def page(lines: list[str], seconds: float) -> str:
     return f"""# The server under load
 
 Written by `python tools/bench/serving.py {shlex.join(sys.argv[1:])}`
-on a machine ({platform.machine()}) with {os.cpu_count()} cores, Python {platform.python_version()}, kserve
-{version("kserve")}, uvicorn {version("uvicorn")}: one
+on a machine ({platform.machine()}) with {os.cpu_count()} cores, Python
+{platform.python_version()}, kserve {version("kserve")}, uvicorn {version("uvicorn")}: one
 server process with one thread for the model, loaded by one thread of wrk over the loopback for
 {seconds:g} seconds at full speed, beside the same runtime called in a loop, without a server.
 
