@@ -40,7 +40,12 @@ exclude_also =
 
 def settings(folder: Path, backend: str) -> Path:
     """A configuration for one backend, written into a folder."""
-    others = [f"*/keras_htaf/backend/{name}.py" for name in BACKENDS if name != backend]
+    others = [
+        f"*/keras_htaf/backend/{room}{name}.py"
+        for room in ("", "replicas/")
+        for name in BACKENDS
+        if name != backend
+    ]
     omitted = "\n    ".join([*others, "*/keras_htaf_packed/kernels/*"])
     file = folder / "coveragerc"
     file.write_text(SETTINGS.format(folder=folder, omitted=omitted), encoding="utf-8")

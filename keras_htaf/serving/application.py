@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import multiprocessing
@@ -62,7 +63,7 @@ def create():
             artifacts.append(Artifact(name, Path(path), format))
             if artifacts[-1].fingerprint() != fingerprint:
                 raise ValueError(f"{path!r} is not what it was at the start. Start again.")
-        return build(artifacts, Options(**told["options"]))
+        app = build(artifacts, Options(**told["options"]))
     except Exception as error:
         if not isinstance(error, (ValueError, OSError, ImportError)):
             traceback.print_exc()
@@ -71,6 +72,8 @@ def create():
             _end(STARTUP_FAILURE)
         time.sleep(_PAUSE)
         _end(1)
+    _settle()
+    return app
 
 
 def build(artifacts: list[Artifact], options: Options):
@@ -191,6 +194,16 @@ def cores(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgro
         if quota != "max":
             found = min(found, int(quota) // int(period))
     return max(1, found)
+
+
+def _settle() -> None:
+    """What has been loaded lives as long as the process: Python need not look through it again.
+
+    A collection goes through all that is not frozen, some million objects of Keras and TensorFlow,
+    and nothing is answered meanwhile.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _end(status: int) -> None:

@@ -110,9 +110,13 @@ class Served:
         """Open files."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
-    def stop(self) -> int:
+    def __enter__(self) -> Served:
+        return self
+
+    def __exit__(self, *_) -> None:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        if status := self.process.wait(60):
+            sys.exit(f"The server ended with {status}.")
 
     def request(self, protocol: str, rows: int) -> tuple[str, bytes, dict[str, str]]:
         """Address, body and headers."""
@@ -153,8 +157,8 @@ def load(served: Served, protocol: str, rows: int, connections: int, seconds: fl
     return {
         "requests": int(re.search(r"(\d+) requests in", done)[1]),
         "rate": float(re.search(r"Requests/sec:\s+([\d.]+)", done)[1]),
-        "p50": milliseconds(re.search(r"50%\s+(\S+)", done)[1]),
-        "p99": milliseconds(re.search(r"99%\s+(\S+)", done)[1]),
+        "p50": milliseconds(re.search(r"\s50%\s+(\S+)", done)[1]),
+        "p99": milliseconds(re.search(r"\s99%\s+(\S+)", done)[1]),
         "errors": int(errors[1]) if errors else 0,
         "sockets": sum(map(int, sockets.groups())) if sockets else 0,
         "memory": (before, served.memory()),
@@ -223,16 +227,15 @@ def main() -> None:
                 lines.append(row(name, "plain calls in a loop", rows, "-", alone))
                 print(lines[-1], flush=True)
             for more in dict.fromkeys(each[3] for each in plan):
-                served = Served(path, "--threads", "1", *more)
-                for protocol, rows, connections, wanted in plan:
-                    if wanted == more:
+                with Served(path, "--threads", "1", *more) as served:
+                    for protocol, rows, connections, wanted in plan:
+                        if wanted != more:
+                            continue
                         found = load(served, protocol, rows, connections, options.seconds)
                         wrong += found["errors"] + found["sockets"]
                         how = f"{protocol} {' '.join(more)}".strip()
                         lines.append(row(name, how, rows, connections, found))
                         print(lines[-1], flush=True)
-                if status := served.stop():
-                    sys.exit(f"The server ended with {status}.")
     if options.out is not None:
         options.out.write_text(page(lines, options.seconds), encoding="utf-8")
     if wrong:
