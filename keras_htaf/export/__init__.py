@@ -54,7 +54,7 @@ def export(
         openvino          OpenVINO                the same, and openvino
         litert            LiteRT                  tensorflow
         torch             PyTorch                 torch
-        packed            keras_htaf_packed       numba
+        packed            keras_htaf_packed       numba, safetensors, threadpoolctl
 
     From any backend: where Keras's own cannot write a format, the model travels in a `.keras` file
     to a second process on one that can. Batches may have any size.

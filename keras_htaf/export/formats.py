@@ -91,7 +91,9 @@ def installed(package: str) -> bool:
 
 
 def _missing(format: str, packages: list[str], what: str = "") -> ImportError:
+    extras = FORMATS[format].extras.split(",")
+    extras += [name for name in packages if name in BACKENDS and name not in extras]
     return ImportError(
         f"Writing {format}{what} needs {', '.join(packages)}, whatever backend trained the model: "
-        f'pip install "keras-htaf[{FORMATS[format].extras}]"'
+        f'pip install "keras-htaf[{",".join(extras)}]"'
     )

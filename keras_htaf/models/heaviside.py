@@ -52,8 +52,8 @@ def deep_heaviside_network(
     The kernels start with variance 1 / (fan_in * mean square of a unit), which is 1 for exact signs
     and 1/2 for bits, so that without a normalisation, too, a map of standardised inputs gives unit
     variance (up to 1.5 where dense skips mix them with bits); a residual stream of exact steps then
-    grows in variance by 1 with each layer. `keras_htaf.calibrate` fits the steps to that; call it
-    for smooth steps without normalisation, too, whose signal fades otherwise. Linear units and ReLU
+    grows in variance by 1 with each layer. `keras_htaf.calibrate` fits the steps to that, which
+    helped a stream and hurt plain chains (docs/results/stability.md). Linear units and ReLU
     multiply a residual stream without normalisation instead: 24 such layers explode.
 
     The recipe: standardised inputs, batches of 64, Adam with a learning rate that decays from 2e-3

@@ -82,7 +82,7 @@ def htaf(x, alpha=8.0, beta=0.5):
 
     with u = tanh(beta x) and s the sigmoid, and keeps its relative accuracy in the tail, where
     automatic differentiation of the composition gives exactly 0 (in float32 from |beta x| of 8 to
-    9.5, depending on the backend, in bfloat16 from 5). Half-precision inputs are computed in
+    9.5, depending on the backend, in bfloat16 from 3.5). Half-precision inputs are computed in
     float32 and rounded once.
 
     Args:

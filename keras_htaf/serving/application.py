@@ -13,8 +13,6 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,16 +26,6 @@ REPLACEMENT = "KERAS_HTAF_SERVING_REPLACEMENT"
 STARTUP_FAILURE = 3
 """Uvicorn's: a worker that ends so would end so again, and is not replaced."""
 _PAUSE = 5.0
-
-
-@contextmanager
-def own_arguments() -> Iterator[None]:
-    """KServe parses the command line where it is imported; ours is not for it."""
-    kept, sys.argv = sys.argv, sys.argv[:1]
-    try:
-        yield
-    finally:
-        sys.argv = kept
 
 
 def describe(artifacts: list[Artifact], options: Options) -> str:
@@ -87,18 +75,14 @@ def build(artifacts: list[Artifact], options: Options):
         ImportError: If KServe or a runtime is not installed.
         ValueError: If an artifact is not what its card says, or does not run.
     """
-    with own_arguments():
-        from fastapi import Response
-        from fastapi.responses import JSONResponse
-        from kserve.model_server import app
-        from kserve.protocol.model_repository_extension import ModelRepositoryExtension
-        from kserve.protocol.rest.server import RESTServer
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+    from fastapi import Response
+    from fastapi.responses import JSONResponse
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-        from keras_htaf.serving.gate import Gate
-        from keras_htaf.serving.predictor import Plane, Predictor, Repository
-
+    from keras_htaf.serving.engine import ModelRepositoryExtension, RESTServer, app
     from keras_htaf.serving.errors import Refused
+    from keras_htaf.serving.gate import Gate
+    from keras_htaf.serving.predictor import Plane, Predictor, Repository
 
     warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # KServe uses it
     logging.getLogger("kserve").setLevel(logging.WARNING)

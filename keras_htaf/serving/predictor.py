@@ -9,17 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_htaf.serving import runners, v1, v2
-from keras_htaf.serving.application import own_arguments
 from keras_htaf.serving.artifacts import Artifact
 from keras_htaf.serving.batching import Batcher
+from keras_htaf.serving.engine import DataPlane, Model, ModelRepository
 from keras_htaf.serving.errors import Refused
 from keras_htaf.serving.explaining import CONCEPTS, Explainer
 from keras_htaf.serving.tensors import check
 from keras_htaf_cli.serving import Options
-
-with own_arguments():
-    from kserve import Model, ModelRepository
-    from kserve.protocol.dataplane import DataPlane
 
 _STUCK = 2
 """So many times the longest time for an answer, and a model counts as stuck."""

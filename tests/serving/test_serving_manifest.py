@@ -19,12 +19,10 @@ ARTIFACT = Artifact("digits", Path("runs/demo/saved_model"), "tf_saved_model")
 
 
 def test_manifest_fits_the_schema_of_kserve():
-    from keras_htaf.serving.application import own_arguments
-
-    with own_arguments():
-        import kserve
     import kubernetes.client as kubernetes
     import yaml
+
+    from keras_htaf.serving.engine import kserve
 
     options = Options(timeout=5.0, max_batch=64, batching=False, workers=2)
     service = manifest(
