@@ -32,7 +32,7 @@ slow: .venv/test-installed
 
 bench: .venv/test-installed
 	for backend in tensorflow jax torch; do \
-		KERAS_BACKEND=$$backend $(BIN)/python tools/bench/start_up.py || exit 1; \
+		KERAS_BACKEND=$$backend $(BIN)/python tools/bench/start_up.py --check || exit 1; \
 		KERAS_BACKEND=$$backend $(BIN)/python tools/bench/activations.py || exit 1; \
 	done
 

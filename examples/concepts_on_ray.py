@@ -1,6 +1,6 @@
 """The bits of a concept model over a data set, by two workers on Ray, and what they mean.
 
-    python examples/concepts_on_ray.py --folder bits
+    KERAS_BACKEND=jax python examples/concepts_on_ray.py --folder bits      # needs the extra "ray"
 
 On a cluster (RAY_ADDRESS) the folder is one that all its machines share, and the data set one that
 each of them can open: records of TensorFlow Datasets or image files rather than digits.

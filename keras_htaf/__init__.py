@@ -117,12 +117,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    if name in _FUNCTIONS:
-        return getattr(import_module(f"keras_htaf.{_FUNCTIONS[name]}"), name)
-    if name in _ROOMS:
-        return import_module(f"keras_htaf.{name}")
-    raise AttributeError(f"module 'keras_htaf' has no attribute {name!r}")
+if not TYPE_CHECKING:  # which knows all names, and should miss those that are not there
+
+    def __getattr__(name: str):
+        if name in _FUNCTIONS:
+            return getattr(import_module(f"keras_htaf.{_FUNCTIONS[name]}"), name)
+        if name in _ROOMS:
+            return import_module(f"keras_htaf.{name}")
+        raise AttributeError(f"module 'keras_htaf' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -35,7 +35,7 @@ DataDirOption = Annotated[
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def _plain_errors(interrupted: str = "interrupted") -> Iterator[None]:
     """Expected failures as one message and exit code 2; anything else keeps its traceback."""
     try:
         yield
@@ -43,7 +43,7 @@ def _plain_errors() -> Iterator[None]:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        typer.echo("\ninterrupted; --resume with the same --out goes on from here", err=True)
+        typer.echo(f"\n{interrupted}", err=True)
         raise typer.Exit(130) from None
 
 
@@ -100,7 +100,7 @@ def train_icbm(
     ] = False,
 ) -> None:
     """Train an implicit concept bottleneck model, and the baselines it must be compared with."""
-    with _plain_errors():
+    with _plain_errors("interrupted; --resume with the same --out goes on from here"):
         from keras_htaf.cli.experiment import run
         from keras_htaf.cli.progress import stored
 

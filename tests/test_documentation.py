@@ -33,9 +33,10 @@ def test_readme_examples(tmp_path, monkeypatch):
     assert accuracy > 0.93
 
 
-def _run(page: str) -> dict:
+def _run(page: str, scope: dict | None = None) -> dict:
     """What the code blocks of a page define, one after the other."""
-    text, scope = (ROOT / page).read_text(encoding="utf-8"), {}
+    text = (ROOT / page).read_text(encoding="utf-8")
+    scope = {} if scope is None else scope
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(block, scope)
     return scope
@@ -123,6 +124,21 @@ def test_export_page(tmp_path, monkeypatch):
     assert set(np.unique(scope["bits"])) == {0.0, 1.0}
     assert scope["scope"]["outputs"]["logits"].shape == (1, 10)
     np.testing.assert_array_equal(np.concatenate(scope["pieces"], axis=1), scope["whole"])
+
+
+@pytest.mark.skipif(keras.config.backend() != "torch", reason="the same under each backend")
+def test_serving_page(tmp_path, monkeypatch, capsys):
+    for package in ("kserve", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    try:
+        _run("docs/serving.md", scope)
+    finally:
+        if "server" in scope:
+            scope["server"].kill()
+    assert scope["server"].wait() == 0
+    assert len(capsys.readouterr().out.splitlines()) >= 5
 
 
 def test_large_data_page(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ import pytest
 from support import only
 
 import keras_htaf
+from keras_htaf.interpret.results import Result
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
@@ -95,10 +96,14 @@ def test_api_has_every_public_name(pages):
     rooms = "callbacks constraints datasets distillation exchange export hardening initializers"
     rooms += " interpret layers losses metrics models neurons ops optimizers packed pictures"
     rooms += " quantizers regularizers surrogates distribution jobs serving training"
+    returned = {*keras_htaf.costs.__all__, *keras_htaf.diagnosis.__all__} | {
+        each.__name__ for each in Result.__subclasses__()
+    }
     assert {*rooms.split()} <= {*keras_htaf.__all__}
     # The last part of the path: a module may have the name of what is in it, or be elsewhere.
     shown = {anchor.split(".")[-1] for anchor in anchors if anchor.startswith("keras_htaf")}
     assert {*keras_htaf.__all__} - {*rooms.split()} <= shown
+    assert returned <= shown, returned - shown
     for room in (getattr(keras_htaf, room) for room in rooms.split()):
         names = {name for name in getattr(room, "__all__", []) if callable(getattr(room, name))}
         assert names <= shown, names - shown

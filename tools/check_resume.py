@@ -26,7 +26,6 @@ from pathlib import Path
 import numpy as np
 
 EPOCHS = 6
-CLI = "import sys; from keras_htaf_cli import main; main()"
 LIMIT = 180.0
 
 
@@ -83,7 +82,7 @@ class Training:
         if self.what == "resumable_fit":
             own = [__file__, "--own-fit", str(self.folder), "--threads", str(self._threads)]
         else:
-            own = ["-c", CLI, "train", "icbm", "--out", str(self.folder), "--resume"]
+            own = ["-m", "keras_htaf_cli", "train", "icbm", "--out", str(self.folder), "--resume"]
             if not (self.folder / "checkpoints" / "progress.json").exists():
                 own += ["--epochs", str(EPOCHS), "--width", "8", "--concepts", "16"]
         self.folder.mkdir(parents=True, exist_ok=True)

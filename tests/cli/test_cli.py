@@ -89,7 +89,7 @@ def test_export_is_identical_in_plain_tensorflow(finished, tmp_path):
 
 def test_interrupted_and_resumed_is_as_uninterrupted(tmp_path):
     arguments = ["train", "icbm", *SMALL, "--epochs", "3"]
-    entry = [sys.executable, "-c", "from keras_htaf_cli import main; main()"]
+    entry = [sys.executable, "-m", "keras_htaf_cli"]
     process = subprocess.Popen(
         [*entry, *arguments, "--out", str(tmp_path / "interrupted")],
         stdout=subprocess.DEVNULL,

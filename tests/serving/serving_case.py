@@ -171,9 +171,8 @@ class Server:
         arguments = [str(model) for model in models]
         for name, value in {"port": self.port, **options}.items():
             arguments += [f"--{name.replace('_', '-')}", str(value)]
-        main = "import sys; from keras_htaf_cli import main; main()"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", main, "serve", *arguments],
+            [sys.executable, "-m", "keras_htaf_cli", "serve", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

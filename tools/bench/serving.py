@@ -88,8 +88,8 @@ class Served:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url, self.name = f"http://127.0.0.1:{port}", path.stem
-        main = "from keras_htaf_cli import main; main()"
-        command = [sys.executable, "-c", main, "serve", str(path), "--port", str(port), *options]
+        command = [sys.executable, "-m", "keras_htaf_cli", "serve", str(path)]
+        command += ["--port", str(port), *options]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         while True:
             try:
