@@ -17,6 +17,7 @@ import datetime
 import importlib.metadata
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -141,9 +142,10 @@ def page(done: dict[str, dict]) -> str:
     parts = [
         "# Export: what works, from where",
         "    python tools/bench/export_matrix.py",
-        f"{versions}; {datetime.date.today()}. Each model was trained for two epochs on the "
-        "digits by the backend of its row, then exported with exact steps in each format; where "
-        "that backend cannot write the format, another one did (see [the guide](../export.md)). A "
+        f"{versions}; {platform.machine()} without a GPU; {datetime.date.today()}. "
+        "Each model was trained for two epochs on the digits by the backend of its row, then "
+        "exported with exact steps in each format; where that backend cannot write the format, "
+        "another one did (see [the guide](../export.md)). A "
         "number means: it works, for batches of 96, 3 and 1, all bits and decisions are the "
         "model's, and that is the largest difference of any output (logits, probabilities, bits, "
         "states) on 100 test images (streams: batches of 12, 3 and 1 of random inputs and states). "
@@ -183,7 +185,7 @@ def _cell(cell: dict, reasons: dict[str, int]) -> str:
 def _told(reason: str) -> str:
     """A reason in one line."""
     lines = [line.strip() for line in reason.splitlines() if line.strip()]
-    return " ".join(lines[:1] + lines[-1:] if len(lines) > 8 else lines)[:600]
+    return "; ".join(lines[:1] + lines[-1:] if len(lines) > 8 else lines).replace(":;", ":")[:600]
 
 
 def _apart(done) -> str:

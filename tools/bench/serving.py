@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from datetime import date
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -265,7 +266,8 @@ def page(lines: list[str], seconds: float) -> str:
 
 Written by `python tools/bench/serving.py {shlex.join(sys.argv[1:])}`
 on a machine ({platform.machine()}) with {os.cpu_count()} cores, Python
-{platform.python_version()}, kserve {version("kserve")}, uvicorn {version("uvicorn")}: one
+{platform.python_version()}, kserve {version("kserve")}, uvicorn {version("uvicorn")};
+{date.today()}: one
 server process with one thread for the model, loaded by one thread of wrk over the loopback for
 {seconds:g} seconds at full speed, beside the same runtime called in a loop, without a server.
 
