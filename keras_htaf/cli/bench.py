@@ -127,8 +127,10 @@ def bench_file(
 
 
 def _table(results: list[Result], threads: int) -> Table:
-    heads = ("batch", "contender", "p50 ms", "p90 ms", "p99 ms", "samples/s", "times")
-    heads += ("peak MB", "start s", "difference", "alike")
+    heads = [
+        *("batch", "contender", "p50 ms", "p90 ms", "p99 ms", "samples/s", "times"),
+        *("peak MB", "start s", "difference", "alike"),
+    ]
     table = Table(
         *heads,
         title=f"{threads} thread{'s' * (threads > 1)}",
@@ -173,7 +175,7 @@ class _Process:
         self.name = name
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed on exit)
         arguments = json.dumps(given | {"package": str(_PACKAGE)})
-        self._process = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             [sys.executable, "-P", contender.__file__, arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -181,16 +183,19 @@ class _Process:
             env=environment,
             text=True,
         )
+        assert process.stdin is not None  # both are pipes
+        assert process.stdout is not None
+        self._questions, self._answers = process.stdin, process.stdout
 
     def __enter__(self) -> _Process:
         return self
 
     def __exit__(self, *error) -> None:
         with suppress(OSError):
-            self._process.stdin.close()
+            self._questions.close()
         self._process.kill()
         self._process.wait()
-        self._process.stdout.close()
+        self._answers.close()
         self._errors.close()
 
     def answer(self, seconds: float = 0.0) -> dict:
@@ -203,7 +208,7 @@ class _Process:
 
         timer = threading.Timer(patience, end)
         timer.start()
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         timer.cancel()
         if line.endswith("\n"):  # not of a process that was killed while it wrote
             return json.loads(line)
@@ -216,8 +221,8 @@ class _Process:
 
     def ask(self, batch: int, seconds: float | None) -> dict:
         with suppress(OSError):  # of a process that has ended, which its answer explains
-            self._process.stdin.write(json.dumps({"batch": batch, "seconds": seconds}) + "\n")
-            self._process.stdin.flush()
+            self._questions.write(json.dumps({"batch": batch, "seconds": seconds}) + "\n")
+            self._questions.flush()
         return self.answer(seconds or 0.0)
 
 
@@ -281,6 +286,7 @@ def measure(files: dict[str, Path], shape, batches, threads: int, seconds: float
             except RuntimeError as error:
                 failed[process.name] = str(error)
                 running.pop(process, None)
+                return None
 
         for name, file in files.items():
             process = stack.enter_context(_Process(name, file, shape, threads))

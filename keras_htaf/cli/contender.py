@@ -139,7 +139,9 @@ def _peak() -> int | None:
 
 
 def _measure(call: Callable, x: np.ndarray, seconds: float) -> dict:
-    wall, cpu, end = [], [], time.perf_counter() + seconds
+    wall: list[float] = []
+    cpu: list[float] = []
+    end = time.perf_counter() + seconds
     while len(wall) < _FEWEST or time.perf_counter() < end:
         start, start_cpu = time.perf_counter(), time.process_time()
         call(x)

@@ -25,8 +25,8 @@ def evaluate_file(
     Arguments and errors as for `data_of`.
     """
     model = load_model(model_file)
-    data, dataset, prepare = data_of(model_file, model, data, data_dir, normalize)
-    x, y = dataset.test.arrays()
+    data, _, test, prepare = data_of(model_file, model, data, data_dir, normalize)
+    x, y = test.arrays()
     x = prepare(x)
     if step_layers(model):
         measured = measure_gap(soften(model), harden(model), x, y)
@@ -48,8 +48,9 @@ def data_of(
     data: str | None,
     data_dir: str | None,
     normalize: str | None,
-) -> tuple[str, datasets.Dataset, Callable[[np.ndarray], np.ndarray]]:
-    """The data of a saved model: its name, the data set, and a map of its arrays to the input.
+) -> tuple[str, datasets.Dataset, datasets.Split, Callable[[np.ndarray], np.ndarray]]:
+    """The data of a saved model: its name, the data set, its test part, and a map of its arrays to
+    the input.
 
     Args:
         model_file: A `.keras` file.
@@ -80,4 +81,4 @@ def data_of(
             f"{str(model_file)!r} decides between {model.output_shape[-1]} classes, but {data!r} "
             f"has {dataset.num_classes}."
         )
-    return data, dataset, as_trained or (lambda x: x)
+    return data, dataset, dataset.test, as_trained or (lambda x: x)

@@ -111,7 +111,7 @@ def _run(settings, out, resume, overwrite, across):
     _write_predictions(out / "predictions.npz", dataset, model)
     console.print(_table(settings, metrics))
     figures.curves(out / "curves.png", history, dense_history)
-    figures.concepts(out / "concepts.png", model, dataset)
+    figures.concepts(out / "concepts.png", model, dataset.test, dataset.class_names)
     console.print(f"everything is in {out}")
     return metrics
 

@@ -58,22 +58,26 @@ def explain_file(
     needs(REPORT if tables is None else f"{REPORT} matplotlib", "The report")
     history = _history(model_file)
     model = load_model(model_file)
-    data, dataset, prepare = data_of(model_file, model, data, data_dir, normalize)
+    data, dataset, test, prepare = data_of(model_file, model, data, data_dir, normalize)
     beside = model_file.parent / NAMES
     names = beside if names is None and beside.is_file() else names
     console = Console()
-    options = {"class_names": dataset.class_names, "concept_names": names}
-    x, y = dataset.test.arrays(limit=images)
-    attributes = dataset.test.attributes
-    if attributes is not None:
-        options["attributes"] = attributes[: len(x)]
-        options["attribute_names"] = dataset.attribute_names
-    analysis = analyze(model, prepare(x), y, **options)
+    x, y = test.arrays(limit=images)
+    known = None if test.attributes is None else test.attributes[: len(x)]
+    analysis = analyze(
+        model,
+        prepare(x),
+        y,
+        concept_names=names,
+        attributes=known,
+        attribute_names=None if known is None else dataset.attribute_names,
+        class_names=dataset.class_names,
+    )
     x_train, y_train = dataset.train.arrays(limit=_MOST_TRAINING_IMAGES)
     train = analyze(model, prepare(x_train), y_train, class_names=dataset.class_names)
     console.print(analysis.summary(), soft_wrap=True, markup=False, highlight=False)
 
-    pixels = dataset.test.images(np.arange(len(x)))
+    pixels = test.images(np.arange(len(x)))
     heads = missing = None
     try:
         heads = analysis.sparse_heads(train) if sparse else None

@@ -50,9 +50,9 @@ def export_file(
         What `export` gives; it and a line on what was written are printed.
     """
     model, run = load_model(file), runfile.read(file.parent)
-    before = run[1].layer() if run is not None and preprocessing else None
-    card = _known(file, model, run)
-    if before is not None:
+    before, card = None, _known(file, model, run)
+    if run is not None and preprocessing:
+        before = run[1].layer()
         card["preprocessing"] = asdict(run[1])
     result = export(
         model,
@@ -74,7 +74,7 @@ def export_file(
 
 def _known(file: Path, model, run) -> dict:
     """What the files beside a model say of it."""
-    known = {}
+    known: dict[str, object] = {}
     if run is not None:
         known["data"] = Path(run[0].data).name  # of one's own arrays, not where they were
     metrics = file.parent / "metrics.json"
@@ -98,8 +98,8 @@ def _explains(model) -> bool:
 def _usage(file: Path, model) -> list[float] | None:
     """How often each bit is on in the run's test images; None where these are not here."""
     try:
-        name, dataset, prepare = data_of(file, model, None, None, None)
-        x, _ = dataset.test.arrays(limit=_MOST_IMAGES)
+        name, _, test, prepare = data_of(file, model, None, None, None)
+        x, _ = test.arrays(limit=_MOST_IMAGES)
         usage = collect(model, prepare(x)).usage
     except (ValueError, OSError, ImportError) as error:
         print(f"how often bits are on is not known: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -44,18 +45,24 @@ def curves(path: Path, icbm: dict, dense: dict) -> None:
     _save(figure, path)
 
 
-def concepts(path: Path, model: keras.Model, dataset: datasets.Dataset, limit: int = 5000) -> None:
+def concepts(
+    path: Path,
+    model: keras.Model,
+    test: datasets.Split,
+    class_names: Sequence[str],
+    limit: int = 5000,
+) -> None:
     """For each of the most used bits, the test images that switch it on most strongly.
 
     A bit is the more used the closer its share of images is to one half: it then tells most.
     """
-    x, y = dataset.test.arrays(limit=limit)
+    x, y = test.arrays(limit=limit)
     # The steps' input: its sign is the exact bit, its size says how clearly.
     logits = keras.Model(model.input, model.get_layer("concepts").input)
     z = logits.predict(x, batch_size=256, verbose=0)
     share = (z > 0).mean(axis=0)
     most_used = np.argsort(np.abs(share - 0.5))[:_BITS]
-    shown = np.clip(dataset.preprocessing.invert(x), 0, None)
+    shown = np.clip(test.preprocessing.invert(x), 0, None)
     shown = shown / max(shown.max(), 1e-9)
     if shown.shape[-1] not in (1, 3):  # neither grey nor colour: a picture of their mean
         shown = shown.mean(axis=-1, keepdims=True)
@@ -72,8 +79,8 @@ def concepts(path: Path, model: keras.Model, dataset: datasets.Dataset, limit: i
         on = np.flatnonzero(z[:, bit] > 0)
         # A class is named where nine in ten of its images agree on the bit.
         rates = [(c, (z[y == c, bit] > 0).mean()) for c in np.unique(y)]
-        always = " ".join(dataset.class_names[c] for c, rate in rates if rate >= 0.9)
-        never = " ".join(dataset.class_names[c] for c, rate in rates if rate <= 0.1)
+        always = " ".join(class_names[c] for c, rate in rates if rate >= 0.9)
+        never = " ".join(class_names[c] for c, rate in rates if rate <= 0.1)
         row[0].axis("off")
         caption = f"bit {bit}: on for {share[bit]:.0%}\non: {always}\noff: {never}"
         row[0].text(0, 0.5, caption, va="center", fontsize=9)

@@ -20,7 +20,7 @@ def inspect_file(file: Path) -> str:
 
     model = load_model(file)
     try:
-        found = packed.pack(harden(model) if has_steps(model) else model).summary()
+        found = str(packed.pack(harden(model) if has_steps(model) else model).summary())
     except (ValueError, ImportError) as error:  # still worth to be seen
         found = f"Not packed: {error}"
     return f"{summary(model)}\n\n{found}"

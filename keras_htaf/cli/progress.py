@@ -69,11 +69,10 @@ class Progress:
         self._settings = settings
         before = _read(folder) if resume else None
         self._resumes = before is not None
-        changed = (
-            {k for k in {*before, *settings} if before.get(k) != settings.get(k)} if before else ()
-        )
-        if changed:
-            raise _other_settings(folder, before, changed)
+        if before:
+            changed = {k for k in {*before, *settings} if before.get(k) != settings.get(k)}
+            if changed:
+                raise _other_settings(folder, before, changed)
 
     def begin(self) -> None:
         """Make the folder, and remove what is not to be resumed."""

@@ -40,10 +40,8 @@ def serve_files(
             f"Received {len(names)} times --name for {len(paths)} models. Expected one for each, "
             "in their order, or none."
         )
-    artifacts = [
-        Artifact.at(path, name)
-        for path, name in zip(paths, names or [None] * len(paths), strict=True)
-    ]
+    given: Sequence[str | None] = names or [None] * len(paths)
+    artifacts = [Artifact.at(path, name) for path, name in zip(paths, given, strict=True)]
     if out is None:
         if image is not None or storage is not None:
             raise ValueError("--image and --storage are of a manifest: give --manifest FILE too.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from keras_htaf.interpret.certified import Certified, certify
 from keras_htaf.interpret.classes import ClassView, class_view
 from keras_htaf.interpret.code import CodeQuality, code_quality
 from keras_htaf.interpret.codes import Codes, check_positive, check_same_head, names_of
-from keras_htaf.interpret.collection import Collector
+from keras_htaf.interpret.collection import Collector, needed
 from keras_htaf.interpret.editing import edit_concepts
 from keras_htaf.interpret.errors import Errors, errors
 from keras_htaf.interpret.explanations import Explanation, explain, sample_number
@@ -89,8 +89,10 @@ def analyze(
         attributes = as_attributes(attributes, len(x))
     elif attribute_names is not None:
         raise ValueError("Received attribute_names without attributes. Give both or neither.")
-    file = concept_names if isinstance(concept_names, (str, os.PathLike)) else None
-    names = {"class_names": class_names, "concept_names": None if file else concept_names}
+    file = None
+    if isinstance(concept_names, (str, os.PathLike)):
+        file, concept_names = concept_names, None
+    names = {"class_names": class_names, "concept_names": concept_names}
     run = Collector(model, concepts=concepts, head=head, batch_size=batch_size, **names)
     if file is not None:
         run.name_concepts(lambda default: read_names(file, run.weights, run.bias, default))
@@ -117,7 +119,7 @@ class ConceptAnalysis:
     x: np.ndarray | None = None
     attributes: np.ndarray | None = None
     attribute_names: Sequence[str] | None = None
-    run: Callable[..., Codes] | None = field(default=None, repr=False)
+    run: Collector | None = field(default=None, repr=False)
 
     def __post_init__(self):
         self.codes.needed("labels")
@@ -185,19 +187,19 @@ class ConceptAnalysis:
             samples: Look at that many, drawn at random. Default: all.
             seed: Of the draw and the change. Default 0.
         """
-        self._needs("run", "changing images")
+        x, run = needed(self.x, "changing images"), needed(self.run, "changing images")
         change, rng = change_of(change), np.random.default_rng(seed)
         rows = np.arange(len(self.codes))
         if samples is not None:
             check_positive(samples=samples)
             rows = np.sort(rng.permutation(len(rows))[:samples])
-        changed = change(self.x[rows].astype("float32"), rng)
-        if np.shape(changed) != self.x[rows].shape:
+        images = x[rows].astype("float32")
+        if np.shape(changed := change(images, rng)) != images.shape:
             raise ValueError(
-                f"The change made images of shape {np.shape(changed)} from {self.x[rows].shape}. "
+                f"The change made images of shape {np.shape(changed)} from {images.shape}. "
                 "Expected the same shape."
             )
-        return compare(self.codes.rows(rows), self.run(changed))
+        return compare(self.codes.rows(rows), run(changed))
 
     def match(self, other: ConceptAnalysis) -> Match:
         """Pairs these bits with those of another model, analysed on the same images."""
@@ -213,24 +215,23 @@ class ConceptAnalysis:
             nodes: Of the search for a smallest sufficient set. Default 2000.
         """
         if np.ndim(image) == 0:
-            sample = sample_number(self.codes, image)
-        else:
-            self._needs("run", "explaining an image rather than a number")
-            image = np.asarray(image)
-            image = image[None] if image.ndim == self.x.ndim - 1 else image
-            if image.shape != (1, *self.x.shape[1:]):
-                raise ValueError(
-                    f"Received an image of shape {image.shape}. Expected one of shape "
-                    f"{self.x.shape[1:]}, or the number of an analysed one."
-                )
-            sample = self.run(image).bits[0]
-        return explain(self.codes, sample, **options)
+            return explain(self.codes, sample_number(self.codes, image), **options)
+        what = "explaining an image rather than a number"
+        x, run = needed(self.x, what), needed(self.run, what)
+        image = np.asarray(image)
+        image = image[None] if image.ndim == x.ndim - 1 else image
+        if image.shape != (1, *x.shape[1:]):
+            raise ValueError(
+                f"Received an image of shape {image.shape}. Expected one of shape {x.shape[1:]}, "
+                "or the number of an analysed one."
+            )
+        return explain(self.codes, run(image).bits[0], **options)
 
     @cached_property
     def locator(self) -> Locator:
         """Finds where on images concepts are seen; has Eigen-CAM too."""
-        self._needs("run", "finding places on images")
-        return Locator(self.run.hard or self.run.soft, self.run.concepts, self.run.batch_size)
+        run = needed(self.run, "finding places on images")
+        return Locator(run.hard or run.soft, run.concepts, run.batch_size)
 
     def maps(self, images, bits: Sequence[int] | None = None, **options) -> ConceptMaps:
         """Where on images bits are seen: `Locator.maps` takes the options.
@@ -241,13 +242,15 @@ class ConceptAnalysis:
         """
         locator = self.locator
         if np.ndim(images) < 2:
-            images = self.x[[sample_number(self.codes, i) for i in np.atleast_1d(images)]]
+            numbers = [sample_number(self.codes, i) for i in np.atleast_1d(images)]
+            images = needed(self.x, "finding images by their numbers")[numbers]
         return locator.maps(images, bits, **options)
 
     def map_scores(self, **options) -> MapScores:
         """Whether bits go, and come back, with the pixels that their maps point to: `score_maps`
         takes the options."""
-        return score_maps(self.locator, self.x, self.codes.bits, **options)
+        locator, x = self.locator, needed(self.x, "painting over images")
+        return score_maps(locator, x, self.codes.bits, **options)
 
     def rules(self, train: ConceptAnalysis | None = None, **options) -> RuleSet:
         """The rules by which the head decides: `find_rules` takes the options.
@@ -293,9 +296,7 @@ class ConceptAnalysis:
             seed: Of the random bits. Default 0.
         """
         fit, held_out, images = self._parts(train)
-        random = None
-        if images is not None:
-            random = random_bits(*images, self.codes.num_bits, seed)
+        random = None if images is None else random_bits(*images, self.codes.num_bits, seed)
         return sparse_heads(fit, held_out, necs=necs, random=random)
 
     def intervene(self, pin: Mapping | None = None, flip: Iterable = ()) -> Intervention:
@@ -311,9 +312,9 @@ class ConceptAnalysis:
 
         Averages, and `refit=True`, are taken over these images: analyse the training part for it.
         """
-        self._needs("model", "editing its concepts")
-        names = {"concepts": self.run.concepts, "head": self.run.head}
-        return edit_concepts(self.model, self.codes, **names, **changes)
+        what = "editing its concepts"
+        model, run = needed(self.model, what), needed(self.run, what)
+        return edit_concepts(model, self.codes, concepts=run.concepts, head=run.head, **changes)
 
     def retrieval(self, database: ConceptAnalysis | None = None, k: int = 100) -> float:
         """mAP@k of finding images of the same class by Hamming distance.
@@ -333,7 +334,9 @@ class ConceptAnalysis:
         """
         return fit_monitor(*self._parts(train)[:2], **options)
 
-    def _parts(self, train: ConceptAnalysis | None):
+    def _parts(
+        self, train: ConceptAnalysis | None
+    ) -> tuple[Codes, Codes, tuple[np.ndarray, np.ndarray] | None]:
         """Codes to fit on and codes to measure on, and the images of both where they are known."""
         if train is not None:
             check_same_head(self.codes, train.codes, "train")
@@ -394,7 +397,3 @@ class ConceptAnalysis:
     def summary(self) -> str:
         """A verdict, the numbers it stands on, and warnings, as text."""
         return text(self)
-
-    def _needs(self, name, what):
-        if getattr(self, name) is None:
-            raise ValueError(f"This analysis has no model; {what} needs one: use analyze(...).")

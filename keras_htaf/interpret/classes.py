@@ -141,12 +141,12 @@ def class_number(which: int | str, names: Sequence[str]) -> int:
     if isinstance(which, str) and which in names:
         return list(names).index(which)
     whole = isinstance(which, Integral) and not isinstance(which, bool)
-    if not whole or not 0 <= which < len(names):
-        raise ValueError(
-            f"Received class {which!r}. Expected a number from 0 to {len(names) - 1} or one of "
-            f"{list(names)}."
-        )
-    return int(which)
+    if whole and 0 <= int(which) < len(names):
+        return int(which)
+    raise ValueError(
+        f"Received class {which!r}. Expected a number from 0 to {len(names) - 1} or one of "
+        f"{list(names)}."
+    )
 
 
 def _interventions(codes) -> tuple[np.ndarray, np.ndarray]:

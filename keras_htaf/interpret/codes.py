@@ -8,11 +8,12 @@ from functools import cached_property
 from numbers import Integral
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 _ROWS_AT_ONCE = 8192
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Codes:
     """Bits h of n samples, and the head s = h W + b of K classes that decides by the largest s_k.
 
@@ -50,35 +51,44 @@ class Codes:
     """Head W, (m, K) float64."""
     bias: np.ndarray
     """Head b, (K,) float64."""
-    labels: np.ndarray | None = None
+    labels: np.ndarray | None
     """Class of each sample, (n,) int32 from 0 to K - 1, if known."""
-    z: np.ndarray | None = None
+    z: np.ndarray | None
     """Concept logits, (n, m) float32, if known; a bit is whether its logit exceeds 0."""
-    smooth: np.ndarray | None = None
+    smooth: np.ndarray | None
     """Smooth bits h~ in [0, 1], (n, m) float32, if known."""
-    class_names: Sequence[str] | None = None
-    """Default "0", "1", ..."""
-    concept_names: Sequence[str] | None = None
-    """Default "bit 0", "bit 1", ..."""
+    class_names: tuple[str, ...]
+    concept_names: tuple[str, ...]
 
-    def __post_init__(self):
-        checked = {"bits": _bits(self.bits)}
-        shape = n, m = checked["bits"].shape
-        checked["weights"], checked["bias"] = on_grid(self.weights, self.bias)
-        if len(checked["weights"]) != m:
+    def __init__(
+        self,
+        bits: ArrayLike,
+        weights: ArrayLike,
+        bias: ArrayLike,
+        labels: ArrayLike | None = None,
+        z: ArrayLike | None = None,
+        smooth: ArrayLike | None = None,
+        class_names: Sequence[str] | None = None,
+        concept_names: Sequence[str] | None = None,
+    ):
+        bits = _bits(bits)
+        weights, bias = on_grid(weights, bias)
+        (n, m), classes = bits.shape, len(bias)
+        if len(weights) != m:
             raise ValueError(
-                f"Received {m} bits and weights of shape {checked['weights'].shape}. Expected one "
-                "row of weights for each bit."
+                f"Received {m} bits and weights of shape {weights.shape}. Expected one row of "
+                "weights for each bit."
             )
-        classes = checked["weights"].shape[1]
-        for name in ("z", "smooth"):
-            if (value := getattr(self, name)) is not None:
-                checked[name] = _real(name, value, shape)
-        if self.labels is not None:
-            checked["labels"] = as_labels(self.labels, n, classes)
-        defaults = {"class_names": ("", classes), "concept_names": ("bit ", m)}
-        for name, (start, count) in defaults.items():
-            checked[name] = names_of(name, getattr(self, name), start, count)
+        checked = {
+            "bits": bits,
+            "weights": weights,
+            "bias": bias,
+            "z": None if z is None else _real("z", z, bits.shape),
+            "smooth": None if smooth is None else _real("smooth", smooth, bits.shape),
+            "labels": None if labels is None else as_labels(labels, n, classes),
+            "class_names": names_of("class_names", class_names, "", classes),
+            "concept_names": names_of("concept_names", concept_names, "bit ", m),
+        }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -108,7 +118,7 @@ class Codes:
     @cached_property
     def varies(self) -> np.ndarray:
         """Which bits are neither never nor always on, (m,) bool."""
-        return self.bits.any(axis=0) & ~self.bits.all(axis=0)
+        return (self.usage > 0) & (self.usage < 1)
 
     @cached_property
     def logits(self) -> np.ndarray:
@@ -177,7 +187,7 @@ def check_same_head(codes: Codes, others: Codes, name: str) -> None:
         )
 
 
-def on_grid(weights, bias) -> tuple[np.ndarray, np.ndarray]:
+def on_grid(weights: ArrayLike, bias: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Weights (m, K) and bias (K,) cut towards 0 to multiples of a power of 2.
 
     The power is the smallest for which four times the sum of m + 1 numbers as large as the largest

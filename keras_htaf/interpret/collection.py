@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import keras
 import numpy as np
@@ -11,6 +12,8 @@ from keras_htaf.hardening import step_layers, with_forward
 from keras_htaf.interpret.codes import Codes, check_positive, names_of
 from keras_htaf.layers import BinaryLayer, ConceptGroups
 from keras_htaf.quantizers import Step
+
+Part = TypeVar("Part")
 
 
 def collect(
@@ -145,6 +148,13 @@ def saved_names(model: keras.Model, concepts: str = "concepts") -> tuple[str, ..
         if isinstance(layer, ConceptGroups) and layer.output is model.get_layer(concepts).input:
             return tuple(layer.names)
     return None
+
+
+def needed(part: Part | None, what: str) -> Part:
+    """A part of an analysis that a model alone gives, or a ValueError that says what needs it."""
+    if part is None:
+        raise ValueError(f"This analysis has no model; {what} needs one: use analyze(...).")
+    return part
 
 
 def _found(model, concepts, head):

@@ -107,12 +107,12 @@ class Explanation(Result):
         kind = "fewest that do" if held.minimum else f"{held.at_least} may do, none can be left out"
         states = _listed(self.concept_names, held.bits, self.bits)
         lines.append(f"Forced by {states} ({size}; {kind}).")
-        if self.counterfactual is None:
+        if (change := self.counterfactual) is None:
             lines.append("No code is decided otherwise.")
         else:
-            other = self.class_names[self.counterfactual.decision]
-            states = _listed(self.concept_names, self.counterfactual.flips, ~self.bits)
-            flips = f"{self.flip_radius} flip{'s' * (self.flip_radius > 1)} at least"
+            other = self.class_names[change.decision]
+            states = _listed(self.concept_names, change.flips, ~self.bits)
+            flips = f"{change.radius} flip{'s' * (change.radius > 1)} at least"
             lines.append(f"Becomes {other!r} with {states} ({flips}).")
         return "\n".join(lines)
 

@@ -90,13 +90,14 @@ class Locator:
                 'merged. Use method="occlusion".'
             )
         count = self.logits.output_shape[-1]
-        bits = np.arange(count) if bits is None else np.asarray(bits)
-        if bits.ndim != 1 or bits.dtype.kind not in "iu" or ((bits < 0) | (bits >= count)).any():
-            raise ValueError(f"Received bits={bits}. Expected numbers from 0 to {count - 1}.")
+        which = np.arange(count) if bits is None else np.asarray(bits)
+        whole = which.ndim == 1 and which.dtype.kind in "iu"
+        if not whole or ((which < 0) | (which >= count)).any():
+            raise ValueError(f"Received bits={which}. Expected numbers from 0 to {count - 1}.")
         if self.exact is None or method == "occlusion":
-            return ConceptMaps("occlusion", self._occluded(images, bits, grid), bits)
-        values = self.run(self.exact, images)[..., np.asarray(self.columns)[bits]]
-        return ConceptMaps("exact", values, bits)
+            return ConceptMaps("occlusion", self._occluded(images, which, grid), which)
+        values = self.run(self.exact, images)[..., np.asarray(self.columns)[which]]
+        return ConceptMaps("exact", values, which)
 
     def on(self, images) -> np.ndarray:
         """The exact bits of images, (n, m) bool."""

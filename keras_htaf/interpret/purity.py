@@ -163,7 +163,8 @@ def _f1(found, there, bits) -> tuple[np.ndarray, np.ndarray]:
 
 def _null(bits, known, shuffles, rng) -> np.ndarray:
     """Best F1 of each attribute in each shuffle of the samples, (shuffles, a)."""
-    best, there = [], known.sum(axis=0)
+    best: list[np.ndarray] = []
+    there = known.sum(axis=0)
     at_once = max(1, _COLUMNS_AT_ONCE // len(there))
     while len(best) < shuffles:
         orders = [rng.permutation(len(bits)) for _ in range(min(at_once, shuffles - len(best)))]

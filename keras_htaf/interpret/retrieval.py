@@ -43,10 +43,10 @@ def mean_average_precision(queries: Codes, database: Codes | None = None, *, k: 
     1.0
     """
     alone = database is None
-    database = queries if alone else database
+    database = queries if database is None else database
     _check(queries, database, k, len(database) - alone)
     labels, others = queries.needed("labels"), database.needed("labels")
-    precisions = []
+    found = []
     for rows, distances in _in_parts(queries, database):
         relevant = labels[rows, None] == others
         counts = _per_distance(distances, np.ones_like(relevant), queries.num_bits)
@@ -54,8 +54,8 @@ def mean_average_precision(queries: Codes, database: Codes | None = None, *, k: 
         if alone:
             counts[:, 0] -= 1
             hits[:, 0] -= 1
-        precisions.append(_average_precision(counts, hits, k))
-    precisions = np.concatenate(precisions)
+        found.append(_average_precision(counts, hits, k))
+    precisions = np.concatenate(found)
     if np.isnan(precisions).all():
         raise ValueError("No query has a sample of its class in the database.")
     return float(np.nanmean(precisions))

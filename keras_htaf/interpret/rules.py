@@ -171,15 +171,14 @@ def find_rules(
         raise ValueError(
             f"Received held-out codes of {held_out.num_bits} bits. Expected {codes.num_bits}."
         )
-    exact = len(used_bits(codes)) <= max_bits
-    table = truth_table(codes) if exact else None
+    table = truth_table(codes) if len(used_bits(codes)) <= max_bits else None
     found = [
-        _minimal(table, k, unseen, seconds)
-        if exact
-        else _tree(codes.bits, codes.decisions == k, max_leaves, seconds)
+        _tree(codes.bits, codes.decisions == k, max_leaves, seconds)
+        if table is None
+        else _minimal(table, k, unseen, seconds)
         for k in range(codes.num_classes)
     ]
-    unseen = unseen if exact else "free"
+    unseen = "free" if table is None else unseen
     return _measured(found, held_out.bits, codes.decide(held_out.bits), codes, unseen, table)
 
 
@@ -233,8 +232,8 @@ def attribute_rules(
         )
     if len(np.unique(codes.decisions)) < 2:
         raise ValueError("The model decides for one class only. Expected at least two.")
-    head = fit_dense(Loss(attributes, codes.decisions, codes.num_classes))
-    read = Codes(attributes, *head, class_names=codes.class_names, concept_names=names)
+    weights, bias = fit_dense(Loss(attributes, codes.decisions, codes.num_classes))
+    read = Codes(attributes, weights, bias, class_names=codes.class_names, concept_names=names)
     found = find_rules(read, **{"unseen": "free", **options})
     terms = [(rule.terms, False, rule.minimal) for rule in found.rules]
     return _measured(terms, known, measured.decisions, read, found.unseen, found.table)

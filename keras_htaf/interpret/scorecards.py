@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 
@@ -94,14 +95,14 @@ def scorecard(codes: Codes, held_out: Codes, *, max_points: int = 10) -> Scoreca
             "The head gives each bit the same weight for all classes: no bit decides anything. "
             "Expected a trained head."
         )
-    best = None
-    for scale in max_points / largest * np.arange(1, _SCALES + 1) / _SCALES:
+
+    def ranked(scale):
         points, base = (np.rint(scale * each).astype(int) for each in (weights, bias))
-        right = _right(codes.bits, points, base, labels)
-        rank = right, -np.abs(points).sum()
-        if best is None or rank > best[0]:
-            best = rank, points, base
-    _, points, base = best
+        rank = _right(codes.bits, points, base, labels), -np.abs(points).sum()
+        return rank, points, base
+
+    scales = max_points / largest * np.arange(1, _SCALES + 1) / _SCALES
+    _, points, base = max(map(ranked, scales), key=itemgetter(0))
     own, short = codes.decide(held_out.bits), replace(held_out, weights=points, bias=base).decisions
     return Scorecard(
         points=points,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,7 @@ def sparse_heads(
     codes: Codes,
     held_out: Codes,
     *,
-    necs: tuple[int, ...] = NECS,
+    necs: Sequence[int] = NECS,
     random: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> SparseHeads:
     """Fits heads with few weights on exact bits, and measures them on other samples.
@@ -110,8 +111,7 @@ def sparse_heads(
             f"Received held-out codes of {held_out.num_bits} bits and {held_out.num_classes} "
             f"classes. Expected {codes.num_bits} and {codes.num_classes}."
         )
-    if random is not None:
-        random = _checked(random, codes, held_out)
+    checked = None if random is None else _checked(random, codes, held_out)
     live = int(codes.varies.sum())
     necs = tuple(sorted(k for k in {*asked.tolist()} if k <= live)) or (live,)
 
@@ -123,7 +123,7 @@ def sparse_heads(
 
     loss = Loss(codes.bits[:, codes.varies], labels, codes.num_classes)
     dense = fit_dense(loss)
-    heads = {kind: [] for kind in KINDS}
+    heads: dict[str, list[Head]] = {kind: [] for kind in KINDS}
     path = _path(loss, max(necs))
     for k in necs:
         start = next((p for p in path if np.count_nonzero(p[0]) >= k * codes.num_classes), path[-1])
@@ -137,8 +137,8 @@ def sparse_heads(
         heads["ternary"].append(measured("ternary", ternary))
 
     beside = None
-    if random is not None:
-        fit_bits, test_bits, varies = random
+    if checked is not None:
+        fit_bits, test_bits, varies = checked
         chance = Loss(fit_bits[:, varies], labels, codes.num_classes)
         name = "The head on random bits"
         full = fit_dense(chance, name=name)
@@ -206,7 +206,7 @@ def _path(loss: Loss, nec: int) -> list:
     """Elastic-net fits of falling strength, up to one with at least `nec` weights of each class."""
     start = np.zeros(loss.shape), loss.prior
     strength = _SHRINK * np.abs(loss(*start)[1]).max()
-    found = []
+    found: list[tuple[np.ndarray, np.ndarray]] = []
     ridge = loss.ridge
     # A bit that is the same as another may never get a weight.
     while strength > 1e-7 and (not found or (found[-1][0] != 0).sum(axis=0).min() < nec):

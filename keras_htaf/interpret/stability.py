@@ -75,8 +75,8 @@ def change_of(identifier: float | str | Change) -> Change:
     Raises:
         ValueError: If it is none of these.
     """
-    if isinstance(identifier, Real) and not isinstance(identifier, bool):
-        if not 0 < identifier < np.inf:
+    if isinstance(identifier, (float, Real)):  # type checkers do not know that a float is Real
+        if isinstance(identifier, bool) or not 0 < identifier < np.inf:
             raise ValueError(f"Received noise={identifier!r}. Expected a positive finite number.")
         return lambda x, rng: x + rng.normal(0, identifier, x.shape).astype("float32")
     change = augment.get(identifier)

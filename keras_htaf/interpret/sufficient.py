@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_htaf.interpret.codes import Codes
 from keras_htaf.interpret.results import Result
@@ -90,7 +91,7 @@ def covering(codes: Codes, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return gains, -worst + np.where(rivals < y, codes.grid, 0.0)
 
 
-def one_sample(codes: Codes, bits: np.ndarray) -> np.ndarray:
+def one_sample(codes: Codes, bits: ArrayLike) -> np.ndarray:
     """One sample's bits, bool (m,), or a ValueError."""
     array = np.asarray(bits)
     if array.shape != (codes.num_bits,) or not ((array == 0) | (array == 1)).all():
@@ -103,7 +104,8 @@ def one_sample(codes: Codes, bits: np.ndarray) -> np.ndarray:
 
 def _greedy(gains, needs) -> list[int]:
     """A set that suffices and from which nothing can be left out."""
-    left, chosen = needs.copy(), []
+    left = needs.copy()
+    chosen: list[int] = []
     scale = np.where(needs > 0, needs, 1.0)[:, None]
     while (left > 0).any():
         worth = (np.minimum(gains, np.maximum(left, 0)[:, None]) / scale).sum(axis=0)
@@ -169,7 +171,7 @@ class _Search:
 
     def run(self, best: list[int], at_least: int, nodes: int) -> tuple[list[int], int]:
         """The smallest set found, and what no set is smaller than."""
-        pending = [(0, (), self.needs)]
+        pending: list[tuple[int, tuple[int, ...], np.ndarray]] = [(0, (), self.needs)]
         at_least = max(at_least, self._fewest(0, self.needs))
         while pending and len(best) > at_least and nodes:
             nodes -= 1
@@ -183,10 +185,11 @@ class _Search:
             pending.append((depth + 1, (*chosen, depth), left - self.gains[:, depth]))
         return best, len(best) if not pending else at_least
 
-    def _fewest(self, depth, left) -> int | float:
-        """What the most demanding condition needs of the bits from `depth` on; inf: too much."""
+    def _fewest(self, depth, left) -> int:
+        """What the most demanding condition needs of the bits from `depth` on, which may be more
+        than there are."""
         free = self.ranked >= depth
         sums = np.cumsum(np.where(free, self.sorted, 0.0), axis=1)
         if (sums[:, -1] < left).any():
-            return np.inf
+            return len(self.order) + 1
         return (free & (sums - self.sorted < left[:, None])).sum(axis=1).max().item()

@@ -20,7 +20,7 @@ _GAP = 0.003
 def text(analysis: ConceptAnalysis) -> str:
     """Verdict, numbers and warnings."""
     found = warnings(analysis)
-    bullets = [_filled(w, initial_indent="- ", subsequent_indent="  ") for w in found]
+    bullets = [_filled(w, "- ", "  ") for w in found]
     return "\n".join([_filled(verdict(analysis)), "", *numbers(analysis), "", *bullets])
 
 
@@ -74,7 +74,7 @@ def warnings(analysis: ConceptAnalysis) -> list[str]:
     """What a reader of the numbers should know, as sentences."""
     codes, code, bits = analysis.codes, analysis.code, analysis.health
     found = []
-    if len(present := np.unique(codes.labels)) == 1:
+    if len(present := np.unique(codes.needed("labels"))) == 1:
         found.append(
             f"All samples are of class {codes.class_names[present[0]]!r}: nothing can be said of "
             "how bits tell classes apart."
@@ -115,10 +115,11 @@ def warnings(analysis: ConceptAnalysis) -> list[str]:
     return found
 
 
-def _filled(words: str, **indents: str) -> str:
+def _filled(words: str, first: str = "", rest: str = "") -> str:
     """Words in lines, no percentage parted from its sign."""
     whole = words.replace(" %", "\u00a0%")
-    return textwrap.fill(whole, _LINE, **indents).replace("\u00a0", " ")
+    lines = textwrap.fill(whole, _LINE, initial_indent=first, subsequent_indent=rest)
+    return lines.replace("\u00a0", " ")
 
 
 def _percent(share) -> str:

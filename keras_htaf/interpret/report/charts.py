@@ -48,7 +48,7 @@ def line_chart(
     title: str,
     x_name: str,
     x: Sequence[float],
-    series: Mapping[str, Sequence[float | None]],
+    series: Mapping[str, Sequence[float] | np.ndarray],
     styles: Mapping[str, str],
     start: int = 0,
 ) -> Chart:
@@ -104,7 +104,7 @@ def _cell(share: float) -> str:
 def nec_chart(found: SparseHeads) -> Chart:
     """Accuracy against the number of effective concepts."""
     count = len(found.necs)
-    series = {"this model's head": [found.own] * count}
+    series: dict[str, Sequence[float]] = {"this model's head": [found.own] * count}
     series["all bits, refitted"] = [found.dense.accuracy] * count
     series |= {_WORDS[kind]: [h.accuracy for h in heads] for kind, heads in found.heads.items()}
     styles = dict(zip(series, ("own", "dense", "elastic", "exact", "ternary"), strict=True))
@@ -198,7 +198,7 @@ def _nice(low: float, high: float) -> tuple[float, float, list[float]]:
 
 def _apart(ends: dict[str, float]) -> dict[str, float]:
     """Heights of labels, moved until none covers another."""
-    names = sorted(ends, key=ends.get)
+    names = sorted(ends, key=ends.__getitem__)
     heights = [ends[name] for name in names]
     for i in range(1, len(heights)):
         heights[i] = max(heights[i], heights[i - 1] + _LABEL_GAP)

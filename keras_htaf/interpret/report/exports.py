@@ -35,8 +35,8 @@ def write_exports(
 ) -> list[Path]:
     """Writes the tables and pictures; `ConceptAnalysis.export` says what the arguments are."""
     source = analysis.x if pixels is None else pixels
-    images = source is not None and np.ndim(source) in (3, 4)
-    if images or heads is not None:
+    images = source if source is not None and np.ndim(source) in (3, 4) else None
+    if images is not None or heads is not None:
         needs("matplotlib", "Drawing pictures")
     if analysis.attributes is not None:
         needs("scipy", "Matching")
@@ -55,9 +55,9 @@ def write_exports(
         if rows:
             files.append(folder / f"{name}.csv")
             _write_csv(files[-1], rows)
-    if images:
+    if images is not None:
         files.append(folder / "bits.png")
-        _draw_bits(files[-1], analysis, shown(source), seed)
+        _draw_bits(files[-1], analysis, shown(images), seed)
     if heads is not None:
         files.append(folder / "nec.png")
         _draw_heads(files[-1], heads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -24,13 +24,13 @@ def choose_samples(
         wanted: How many, about as many of each group; or their numbers.
         seed: Of the random ones.
     """
-    if np.ndim(wanted):
+    if isinstance(wanted, Iterable):
         numbers = [sample_number(codes, i) for i in wanted]
         return [(i, _group(codes, i)) for i in dict.fromkeys(numbers)]
     check_positive(samples=wanted)
     lead = leads(codes)
     right = codes.decisions == codes.labels
-    ranked = {
+    ranked: dict[str, Iterable[int]] = {
         "wrong": sorted(np.flatnonzero(~right), key=lambda i: -lead[i]),
         "close": sorted(np.flatnonzero(right), key=lambda i: (radii[i], lead[i])),
         "clear": _in_turn(codes, np.flatnonzero(right), -lead),
