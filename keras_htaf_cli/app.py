@@ -204,8 +204,12 @@ def export(
         ),
     ],
     format: Annotated[
-        str, typer.Option(help="tf_saved_model, onnx, openvino, litert, torch or packed.")
-    ] = "tf_saved_model",
+        str | None,
+        typer.Option(
+            help="tf_saved_model, onnx, openvino, litert, torch or packed; default: what the "
+            "path's suffix says."
+        ),
+    ] = None,
     smooth: Annotated[bool, typer.Option("--smooth", help="Keep smooth steps.")] = False,
     preprocessing: Annotated[
         bool, typer.Option(help="Take raw pixels, as described in the run.json beside the model.")

@@ -24,7 +24,7 @@ VERSION = 1
 
 def write(graph: Graph, path: str | os.PathLike) -> None:
     """Write a graph, atomically."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     if elsewhere := [o.name for o in graph.operations if o.call is not None]:
         raise ValueError(
@@ -40,7 +40,7 @@ def write(graph: Graph, path: str | os.PathLike) -> None:
     metadata = {"format": FORMAT, "version": str(VERSION), "graph": text}
     metadata["sha256"] = _digest(metadata, arrays)
     with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata)
+        temporary.write_bytes(save(arrays, metadata))  # save_file's are its owner's alone
 
 
 def read(path: str | os.PathLike) -> Graph:

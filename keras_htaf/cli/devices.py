@@ -20,7 +20,12 @@ EXPECTED = (ValueError, OSError, ImportError, RuntimeError)
 
 
 def check(distribute: str | None) -> None:
-    """Raises a ValueError for what is no way to distribute."""
+    """Raises a ValueError for what is no way to distribute, or none of this backend."""
+    if distribute == "model" and keras.config.backend() != "jax":
+        raise ValueError(
+            "--distribute model divides kernels over devices, on the JAX backend only. Expected "
+            "KERAS_BACKEND=jax, or --distribute data."
+        )
     if distribute in (None, "auto", "data", "model"):
         return
     if not distribute.isascii() or not distribute.isdigit() or int(distribute) < 1:
@@ -43,6 +48,8 @@ def across(distribute: str | None) -> Distribution | None:
     """The devices; None for one."""
     check(distribute)
     if distribute == "model":
+        if distribution.device_count() == 1:
+            raise ValueError("--distribute model received one device. Expected several to divide.")
         return distribution.model_parallel()
     if distribute is None:
         return None

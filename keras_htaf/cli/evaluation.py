@@ -37,7 +37,8 @@ def evaluate_file(
     console.print(str(model_file), soft_wrap=True)
     table = Table("", f"{data}, test part")
     for name, value in measured.items():
-        table.add_row(name.replace("_", " "), f"{value:.2%}")
+        shown = f"{100 * value:.2f} points" if name == "gap" else f"{value:.2%}"
+        table.add_row(name.replace("_", " "), shown)
     console.print(table)
     return measured
 

@@ -92,7 +92,7 @@ def _run(settings, out, resume, overwrite, across):
     runfile.write(out, settings, dataset.preprocessing)
     console = Console(quiet=across is not None and not across.chief)
 
-    where = "" if across is None else f", {across.count} shares of a batch"
+    where = "" if across is None else f", batches divided by {across.count}"
     console.print(f"[bold]ICBM[/bold] on {settings.data}, {keras.config.backend()} backend{where}")
     file, dense_file = out / "model.keras", out / "dense.keras"
     model, history = _train(settings, dataset, progress, "icbm", file, across)

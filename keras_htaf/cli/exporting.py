@@ -10,6 +10,7 @@ from keras_htaf import load_model
 from keras_htaf.cli import runfile
 from keras_htaf.cli.evaluation import data_of
 from keras_htaf.export import Verification, export
+from keras_htaf.export.formats import format_of
 from keras_htaf.hardening import has_steps
 from keras_htaf.interpret.collection import Collector, collect
 from keras_htaf.interpret.names import read_names
@@ -28,7 +29,7 @@ _MOST_IMAGES = 10_000
 def export_file(
     file: Path,
     path: Path,
-    format: str,
+    format: str | None = None,
     *,
     smooth: bool = False,
     preprocessing: bool = True,
@@ -40,7 +41,7 @@ def export_file(
     Args:
         file: A `.keras` file.
         path: As for `keras_htaf.export.export`, as are the others.
-        format: As above.
+        format: As above; default: what the path's suffix says.
         smooth: As above.
         preprocessing: Whether to take raw pixels, as described in the run.json beside the file.
         verify: As above.
@@ -49,6 +50,7 @@ def export_file(
     Returns:
         What `export` gives; it and a line on what was written are printed.
     """
+    format = format or format_of(path)
     model, run = load_model(file), runfile.read(file.parent)
     before, card = None, _known(file, model, run)
     if run is not None and preprocessing:

@@ -80,7 +80,8 @@ class Progress:
             # First what says that there is a run: its stages may go in any order then.
             (self.folder / _FILE).unlink(missing_ok=True)
             shutil.rmtree(self.folder, ignore_errors=True)
-        write_json(self.folder / _FILE, {"settings": self._settings})
+        backend = keras.config.backend()
+        write_json(self.folder / _FILE, {"settings": self._settings, "backend": backend})
 
     def fit(
         self,
@@ -165,14 +166,21 @@ def stored(out: Path, settings: Settings, given: Collection[str]) -> Settings:
 
 
 def _read(folder: Path) -> dict | None:
-    """The settings that a run was begun with; None where none was."""
+    """The settings that a run was begun with, on this backend; None where none was."""
     file = folder / _FILE
     if not file.exists():
         return None
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))["settings"].items())
+        content = json.loads(file.read_text(encoding="utf-8"))
+        settings, backend = dict(content["settings"].items()), content["backend"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, error) from error
+    if backend != keras.config.backend():
+        raise ValueError(
+            f"The run in {str(folder.parent)!r} was started with KERAS_BACKEND={backend}. Resume "
+            "it with that, or train without --resume."
+        )
+    return settings
 
 
 def _damaged(folder: Path, error: Exception) -> ValueError:

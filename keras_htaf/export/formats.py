@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 
@@ -60,6 +62,13 @@ def checked(format: str) -> Format:
     if format not in FORMATS:
         raise ValueError(f"Received format={format!r}. Expected one of {list(FORMATS)}.")
     return FORMATS[format]
+
+
+def format_of(path: str | os.PathLike) -> str:
+    """The format that a path's suffix says; a SavedModel where it says none."""
+    suffix = Path(path).suffix
+    by_suffix = {each.suffix: name for name, each in FORMATS.items()}
+    return by_suffix.get(suffix, by_suffix[""])
 
 
 def writer_of(format: str) -> str:

@@ -15,17 +15,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from keras_htaf.export.formats import FORMATS, Format
+from keras_htaf.export.formats import FORMATS, Format, format_of
 from keras_htaf.files import flush, flush_names, replacing
 
 
 def check(path: Path, format: str) -> None:
     """A ValueError if an artifact may not be written there."""
     suffix = FORMATS[format].suffix
-    if suffix and (path.suffix != suffix or path.is_dir()):
+    if suffix and path.is_dir():
+        raise ValueError(f"{str(path)!r} is a folder. Expected a file, for format {format!r}.")
+    if suffix and path.suffix != suffix:
         raise ValueError(
             f"Received the path {str(path)!r} for format {format!r}. Expected a file whose name "
             f"ends in {suffix}."
+        )
+    if not suffix and (other := format_of(path)) != format:
+        raise ValueError(
+            f"Received the path {str(path)!r} for format {format!r}. Expected a folder, or format "
+            f"{other!r}."
         )
     if not suffix and path.exists() and not (path / "saved_model.pb").is_file():
         if path.is_dir() and not any(path.iterdir()):

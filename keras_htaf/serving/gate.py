@@ -16,6 +16,8 @@ from keras_htaf_cli.serving import Options
 _MODEL = re.compile(r"/v[12]/models/([^/:]+)(?:/versions/[^/]+)?[/:](predict|explain|infer)")
 _HELD = 16
 """So many of the largest bodies may be in memory, complete or not."""
+_MORE = {405: (b"allow", b"POST"), 503: (b"retry-after", b"1")}
+"""Headers that belong to a status."""
 _SKIPPED = 64
 """So many times the largest body is read, and dropped: many a client reads only after it wrote."""
 
@@ -41,7 +43,11 @@ class Gate:
     async def __call__(self, scope, receive, send) -> None:
         """One connection's request, as ASGI has it."""
         if scope["type"] != "http" or scope["method"] != "POST":
-            await self.app(scope, receive, _last(send) if _with_body(scope) else send)
+            send = _last(send) if _with_body(scope) else send
+            if scope["type"] == "http" and (asked := _MODEL.fullmatch(scope["path"])):
+                await _refuse(send, Refused(405, f"Expected a POST with a body to {asked[2]}."))
+            else:
+                await self.app(scope, receive, send)
             return
         begin, answer = perf_counter(), _Answer(send)
         match = _MODEL.fullmatch(scope["path"])
@@ -193,7 +199,7 @@ def _busy(message: str) -> Refused:
 async def _refuse(send, refused: Refused) -> None:
     body = orjson.dumps({"error": str(refused)})
     headers = [(b"content-type", b"application/json")]
-    if refused.status == 503:
-        headers.append((b"retry-after", b"1"))
+    if refused.status in _MORE:
+        headers.append(_MORE[refused.status])
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import orjson
 
@@ -9,6 +11,8 @@ from keras_htaf.serving.errors import Refused
 from keras_htaf.serving.tensors import Spec, few, from_lists
 
 DEFAULT = "serving_default"
+_NO_JSON = re.compile(rb"\b(NaN|Infinity)\b")
+"""What Python writes for these."""
 
 
 def parse(body: bytes) -> dict:
@@ -16,7 +20,8 @@ def parse(body: bytes) -> dict:
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refused(400, f"The body is no JSON: {error}.") from None
+        numbers = " JSON has no NaN or Infinity." if _NO_JSON.search(body) else ""
+        raise Refused(400, f"The body is no JSON: {error}.{numbers}") from None
     if not isinstance(found, dict):
         raise Refused(400, "The body is no JSON object. Expected {...}.")
     return found

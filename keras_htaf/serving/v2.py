@@ -50,7 +50,7 @@ def decode(request: dict, binary: memoryview, specs: list[Spec]) -> dict[str, np
             array = from_lists(spec, each["data"])
             _datatype(each, spec)
             if array.size != math.prod(shape):
-                raise _mismatch(name, array.size, shape)
+                raise _mismatch(name, f"{array.size} numbers", shape)
         else:
             if isinstance(size, bool) or not isinstance(size, int) or size < 0:
                 raise Refused(400, f'Input {name!r} has neither "data" nor "binary_data_size".')
@@ -149,5 +149,5 @@ def _parameters(each) -> dict:
 
 def _mismatch(name, received, shape) -> Refused:
     return Refused(
-        400, f"Input {name!r}: received {received}, which its shape {shape} does not hold."
+        400, f"Input {name!r}: received {received}, which are not those of its shape {shape}."
     )

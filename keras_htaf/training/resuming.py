@@ -212,6 +212,11 @@ class _Keeper(keras.callbacks.Callback):
 
     def _check(self, left: dict[str, Any]) -> None:
         before = left["training"]
+        if before["backend"] != self._training["backend"]:
+            raise ValueError(
+                f"{str(self._file)!r} was begun with KERAS_BACKEND={before['backend']}. Go on with "
+                "that, or choose another folder."
+            )
         changed = [key for key, value in self._training.items() if before[key] != value]
         if changed:
             raise ValueError(

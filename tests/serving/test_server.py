@@ -103,6 +103,14 @@ def test_what_there_is(server):
     assert server.request("GET", "/v2/models/icbm/ready")[0] == 200
 
 
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_a_request_without_a_body(server, verb):
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(f"{server.url}/v1/models/graph:{verb}")
+    assert (error.value.code, error.value.headers["allow"]) == (405, "POST")
+    assert "POST" in error.value.read().decode()
+
+
 def test_explanations_are_those_of_interpret(server):
     codes = Codes(case.concepts(case.IMAGES), case.KERNEL, case.BIAS)
     usage = codes.usage.tolist()
@@ -153,7 +161,7 @@ def test_what_cannot_be_explained(server):
         (b"\xff", 400, "no JSON"),
         (b"[" * 5000, 400, "no JSON"),
         (b"[]", 400, "no JSON object"),
-        (b'{"instances": [NaN]}', 400, "no JSON"),
+        (b'{"instances": [NaN]}', 400, "JSON has no NaN or Infinity"),
         ({}, 400, "instances"),
         ({"instances": [ROW], "inputs": [ROW]}, 400, "either"),
         ({"instances": []}, 400, "at least one"),
