@@ -49,6 +49,7 @@ def data_of(
     data: str | None,
     data_dir: str | None,
     normalize: str | None,
+    download: bool = True,
 ) -> tuple[str, datasets.Dataset, datasets.Split, Callable[[np.ndarray], np.ndarray]]:
     """The data of a saved model: its name, the data set, its test part, and a map of its arrays to
     the input.
@@ -59,6 +60,7 @@ def data_of(
         data: Data set; `None`: what the run.json beside the model names, else digits.
         data_dir: Folder with prepared data; `None`: as in run.json.
         normalize: Normalisation; `None`: exactly the scale and offset of run.json, else "unit".
+        download: As for `keras_htaf.datasets.load`, whose errors may come too. Default True.
 
     Raises:
         ValueError: If the images or classes are not the model's, or there is no test part.
@@ -68,7 +70,10 @@ def data_of(
         data, data_dir = trained.data, data_dir or trained.data_dir
     as_trained = preprocessing if normalize is None else None
     dataset = datasets.load(
-        data, data_dir, normalize=None if as_trained is not None else normalize or "unit"
+        data,
+        data_dir,
+        normalize=None if as_trained is not None else normalize or "unit",
+        download=download,
     )
     if dataset.test is None:
         raise ValueError(f"{data!r} has no test part. Give x_test and y_test in the .npz file.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+
 from keras_htaf.datasets import arrays, digits, folder, synthetic, tfds
 from keras_htaf.datasets.batches import Batches
 from keras_htaf.datasets.checks import check_images, check_labels
@@ -41,6 +43,7 @@ def load(
     seed: int = 0,
     normalize: str | None = "unit",
     image_size: tuple[int, int] | None = None,
+    download: bool = True,
 ) -> Dataset:
     """Loads images with integer labels, cut into train, validation and test.
 
@@ -77,6 +80,7 @@ def load(
         image_size: `(H, W)` that images of TensorFlow Datasets or a folder are brought to when
             they are decoded: the largest centred cut of that aspect ratio, resized with
             antialiasing. Default: as they are, all of one size.
+        download: Whether what is not on disk may be downloaded and prepared. Default True.
 
     Returns:
         A `Dataset`, whose parts give arrays, batches and single images.
@@ -85,7 +89,8 @@ def load(
         ValueError: If there is no such data set, it is not one of single images of one size with
             one integer label each, or the user's arrays are not as above.
         ConnectionError: If a data set would have to be downloaded and there is no network.
-        FileNotFoundError: If there is no such `.npz` file.
+        FileNotFoundError: If there is no such `.npz` file; or with `download=False`, if the data
+            set is not prepared in `data_dir`.
         ImportError: If a package of the extra `keras-htaf[data]` is missing.
 
     Example:
@@ -107,6 +112,11 @@ def load(
             f"validation is {validation!r}; expected a share of the training images from 0 (no "
             "validation part) to below 1."
         )
+    if not isinstance(download, (bool, np.bool_)):
+        raise ValueError(
+            f"download is {download!r}; expected True (a data set that is not on disk may be "
+            "downloaded and prepared) or False (only the disk is looked at)."
+        )
     if is_folder:
         return folder.load(name, validation, seed, image_size).normalized(normalize)
     if image_size is not None and (name in ("digits", "shapes") or name.endswith(".npz")):
@@ -121,5 +131,5 @@ def load(
     elif name.endswith(".npz"):
         dataset = arrays.load(name, validation, seed)
     else:
-        dataset = tfds.load(name, data_dir, validation, seed, image_size)
+        dataset = tfds.load(name, data_dir, validation, seed, image_size, download)
     return dataset.normalized(normalize)

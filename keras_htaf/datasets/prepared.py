@@ -22,7 +22,12 @@ PREPARE = (
 )
 
 
-def find(name: str, data_dir: str | os.PathLike[str] | None, any_size: bool = False) -> Any:
+def find(
+    name: str,
+    data_dir: str | os.PathLike[str] | None,
+    any_size: bool = False,
+    download: bool = True,
+) -> Any:
     """Returns the `tfds.core.DatasetBuilder` of a data set that is prepared on disk.
 
     Args:
@@ -30,6 +35,8 @@ def find(name: str, data_dir: str | os.PathLike[str] | None, any_size: bool = Fa
         data_dir: Folder to search; None for TensorFlow Datasets' own. What is not there is
             downloaded to it.
         any_size: Whether its images may be of several sizes. Default False.
+        download: Whether what is not there is downloaded; if not, only the disk is looked at.
+            Default True.
 
     Returns:
         The builder; its features are one image and one integer label.
@@ -37,6 +44,7 @@ def find(name: str, data_dir: str | os.PathLike[str] | None, any_size: bool = Fa
     Raises:
         ValueError: If there is no such data set, or its features are others.
         ConnectionError: If it is not there and nothing can be downloaded.
+        FileNotFoundError: If it is not there and nothing shall be downloaded.
         RuntimeError: If preparing it failed.
         ImportError: If tensorflow-datasets, or for preparing tensorflow, is missing.
     """
@@ -46,6 +54,11 @@ def find(name: str, data_dir: str | os.PathLike[str] | None, any_size: bool = Fa
     builder = _on_disk(name, folder)
     if builder is None:
         _check_known(name, folder, tfds.list_builders(with_community_datasets=False))
+        if not download:
+            raise FileNotFoundError(
+                f"Data set {name!r} is not prepared in {folder} as array_record, and with "
+                "download=False nothing is downloaded. Expected it there, or another data_dir."
+            )
         if not network.reachable():
             raise ConnectionError(_offline_message(name, folder))
         # Before gigabytes are fetched for nothing.

@@ -117,9 +117,10 @@ def load(
     validation: float,
     seed: int,
     image_size: tuple[int, int] | None = None,
+    download: bool = True,
 ) -> Dataset:
     """Opens a prepared data set; `keras_htaf.datasets.load` documents its parts."""
-    builder = find(name, data_dir, any_size=image_size is not None)
+    builder = find(name, data_dir, image_size is not None, download)
     features = builder.info.features
     *size, channels = features["image"].shape
     image_shape = (*(image_size or size), channels)

@@ -10,6 +10,7 @@ processor.py      no accelerator takes part
 runtimes.py       artifacts run where Keras is not
 samples.py        inputs for that
 verification.py   an artifact's outputs beside its model's
+given.py          what the caller says for the card
 card.py           the model card
 snippets.py       how to load an artifact, and the card as a page
 """
@@ -24,7 +25,7 @@ import keras
 
 from keras_htaf import hardening
 from keras_htaf.export import card as cards
-from keras_htaf.export import elsewhere, formats, processor, publishing, verification
+from keras_htaf.export import elsewhere, formats, given, processor, publishing, verification
 from keras_htaf.export import samples as inputs
 from keras_htaf.export.formats import FORMATS
 from keras_htaf.export.program import prepare
@@ -91,7 +92,7 @@ def export(
             random inputs (standard normal; raw ones that a `Rescaling` makes so).
         card: What the card shall say of "data", "metrics", "classes", "concepts" (the names of an
             ICBM's bits), "usage" (on which share of samples each of them is on) and
-            "preprocessing".
+            "preprocessing": what JSON can hold, NumPy's numbers too.
 
     Returns:
         A `Verification`, which prints as a table; None if `verify` is False.
@@ -115,18 +116,20 @@ def export(
     if not isinstance(model, keras.Model) or not model.built:
         raise ValueError(f"Received {model!r}. Expected a built keras.Model.")
     publishing.check(path, format)
+    told = given.checked(card)
     twin, steps = _with_steps(model, smooth)
     program = prepare(twin, model, preprocessing, outputs, bits and format != "packed")
     program = replace(program, model=processor.moved(program.model))
     writer = formats.writer_of(format)
     if verify:
         formats.check_runtime(format)
-    given = inputs.given_or_drawn(program, samples, preprocessing)
-    reference = verification.Reference.of(program, given)
+    fed = inputs.given_or_drawn(program, samples, preprocessing)
+    reference = verification.Reference.of(program, fed)
+    known = cards.known(reference, twin, told)
     with publishing.prepared(path, chosen) as temporary:
         elsewhere.write(format, reference.program, temporary, writer)
         result = verification.verify(reference, format, temporary) if verify else None
-        about = cards.make(reference, twin, steps, format, temporary, path.name, result, card)
+        about = cards.make(reference, twin, steps, format, temporary, path.name, result, known)
         cards.write(about, temporary)
     return result
 

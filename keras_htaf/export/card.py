@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from keras import ops
 
 import keras_htaf
 from keras_htaf import costs
+from keras_htaf.export import given as saying
 from keras_htaf.export import snippets
 from keras_htaf.export.formats import FORMATS
 from keras_htaf.export.program import Program
@@ -33,8 +35,6 @@ _OWN_PACKAGES = {
     "torch": ("torch",),
     "packed": ("numba",),
 }
-GIVEN = ("data", "metrics", "classes", "concepts", "usage", "preprocessing")
-"""What a caller may say."""
 
 
 def find(path: str | os.PathLike) -> dict | None:
@@ -82,6 +82,31 @@ def write(card: dict, path: Path) -> list[Path]:
     return list(files)
 
 
+def known(reference: Reference, like: keras.Model, given: dict[str, Any]) -> dict[str, Any]:
+    """What the card says of a model whatever its format, before that is written.
+
+    Args:
+        reference: Of what is exported.
+        like: The model that it is of, with its steps as they are exported.
+        given: What `keras_htaf.export.given.checked` gave.
+
+    Raises:
+        ValueError: If what was given is not of this model's bits or classes.
+    """
+    head, signs = _head(like, reference)
+    program, bits, classes = reference.program, 0, None
+    if head is not None:
+        bits, classes = len(head["kernel"]), len(head["bias"])
+    elif program.scores is not None:
+        classes = program.model.outputs[0].shape[-1]
+    saying.check_fits(given, bits, 2 if classes == 1 else classes)
+    concepts = given["concepts"]
+    if concepts is None and head is not None:
+        concepts = list(saved_names(like) or (f"bit {i}" for i in range(bits)))
+    about = {"classes": given["classes"], "concepts": concepts, "head": head, "signs": signs}
+    return about | {key: given[key] for key in ("usage", "preprocessing", "data", "metrics")}
+
+
 def make(
     reference: Reference,
     like: keras.Model,
@@ -90,7 +115,7 @@ def make(
     path: Path,
     name: str,
     result: Verification | None,
-    given: dict | None,
+    known: dict[str, Any],
 ) -> dict:
     """What the card says.
 
@@ -102,19 +127,9 @@ def make(
         path: The artifact, where it is now.
         name: Of its file or folder, where it will be.
         result: How it compares with its model, or None.
-        given: Of the keys in `GIVEN`.
-
-    Raises:
-        ValueError: If `given` has other keys, or a usage that is none of the bits'.
+        known: What `known` gave.
     """
     program, files, outputs = reference.program, files_of(path), reference.outputs_of(format)
-    given = given or {}
-    if unknown := set(given) - set(GIVEN):
-        raise ValueError(f"Received card={sorted(unknown)}. Expected the keys {GIVEN}.")
-    head, signs = _head(like, reference)
-    concepts = given.get("concepts")
-    if concepts is None and head is not None:
-        concepts = saved_names(like) or [f"bit {i}" for i in range(len(head["kernel"]))]
     card = {
         "format": format,
         "name": like.name,
@@ -127,15 +142,9 @@ def make(
         "outputs": _outputs(reference, outputs),
         "states": program.states or None,
         "initial_states": _initial(like, program) if program.states else None,
+        "served": [name for name in program.served if name in outputs],
         "signatures": None,
-        "classes": _listed(given.get("classes")),
-        "concepts": _listed(concepts),
-        "head": head,
-        "signs": signs,
-        "usage": _usage(given.get("usage"), head),
-        "preprocessing": given.get("preprocessing"),
-        "data": given.get("data"),
-        "metrics": given.get("metrics"),
+        **known,
         "parameters": like.count_params(),
         "bits": _bits(like),
         "size_bytes": sum(file.stat().st_size for file in files),
@@ -197,10 +206,6 @@ def _outputs(reference: Reference, outputs: dict) -> list[dict]:
     ]
 
 
-def _listed(names) -> list[str] | None:
-    return None if names is None else [str(name) for name in names]
-
-
 def _kind(program: Program) -> str:
     if program.scores is None:
         return "other"
@@ -257,21 +262,6 @@ def _explains(kernel, bias, bits, reference: Reference) -> bool:
         p, most = reference.made["probabilities"], 1.0 if program.scores == "softmax" else 0.999
         given, logits = (np.where((p > 1e-30) & (p <= most), x, 0) for x in (given, logits))
     return bool((np.abs(given - logits) <= edge + 1e-6).all())
-
-
-def _usage(given, head: dict | None) -> list[float] | None:
-    """The share of samples on which each bit is on."""
-    if given is None:
-        return None
-    count = 0 if head is None else len(head["kernel"])
-    usage = np.asarray(given, "float64")
-    if not count or usage.shape != (count,) or not ((usage >= 0) & (usage <= 1)).all():
-        raise ValueError(
-            f"Received a usage of shape {usage.shape}, from {usage.min(initial=np.inf):g} to "
-            f"{usage.max(initial=-np.inf):g}. Expected the share of samples, from 0 to 1, on which "
-            f"each of the {count} bits that the head reads is on."
-        )
-    return usage.tolist()
 
 
 def _bits(model: keras.Model) -> dict | None:

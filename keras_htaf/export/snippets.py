@@ -54,6 +54,8 @@ def page(card: dict) -> str:
         parts += ["## How well it does", _table(("", "value"), sorted(card["metrics"].items()))]
     parts += ["## Checked against the model", _checked(card)]
     parts += ["## Load", f"```python\n{card['load']}\n```"]
+    if card["bits"]:
+        parts += ["## Bits and memory of each layer", _costs(card["bits"])]
     if card["concepts"]:
         parts += ["## Bits", ", ".join(card["concepts"])]
     return "\n\n".join(parts) + "\n"
@@ -95,6 +97,21 @@ def _checked(card: dict) -> str:
     table = _table(("output", "largest difference", "decisions equal"), rows)
     left = f", {result['at_rounding']} left out at the edge of a step"
     return f"{table}\n\n{result['samples']} samples{left if result['at_rounding'] else ''}."
+
+
+def _costs(bits: dict) -> str:
+    widths = list(bits["weights"])
+    head = ("layer", "bits in", "bits out", *(f"{width}-bit weights" for width in widths), "KiB")
+    total = {**bits, "name": "total", "input_bits": "", "output_bits": ""}
+    rows = [
+        (
+            *(row[key] for key in ("name", "input_bits", "output_bits")),
+            *(f"{row['weights'][width]:,}" if width in row["weights"] else "" for width in widths),
+            f"{row['memory']['packed'] / 1024:,.2f}" if row["weights"] else "",
+        )
+        for row in (*bits["layers"], total)
+    ]
+    return _table(head, rows)
 
 
 def _table(head: tuple, rows) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -63,8 +64,7 @@ class SavedModel(Runner):
     def __init__(self, artifact: Artifact, threads: int):
         import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        _set_threads(tf.config.threading, threads)
         self._constant = tf.constant
         self._loaded = tf.saved_model.load(str(artifact.path))  # holds the variables
         self._functions = dict(self._loaded.signatures)
@@ -94,6 +94,22 @@ class SavedModel(Runner):
             given = self._functions[signature](**{k: self._constant(v) for k, v in feeds.items()})
             found.update((name, given[name].numpy()) for name in names if name in given)
         return {name: found[name] for name in names}
+
+
+def _set_threads(threading, threads: int) -> None:
+    """TensorFlow's, which are for the whole process, and fixed once it has computed."""
+    try:
+        threading.set_intra_op_parallelism_threads(threads)
+        threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        if "cannot be modified after initialization" not in str(error):
+            raise
+        warnings.warn(
+            "TensorFlow runs in this process already, with threads of its own number: "
+            f"threads={threads} does not apply to SavedModels. Serve in a new process "
+            "(`keras-htaf serve`) or with several workers for that.",
+            stacklevel=2,
+        )
 
 
 def _specs(tensors) -> list[Spec]:
@@ -151,7 +167,17 @@ class Packed(Runner):
 
 
 def _signatures(names: list[str], card: dict | None) -> dict[str, list[str]]:
-    """Signatures as of a SavedModel: results without the bits, and everything."""
+    """Signatures as of a SavedModel: results without the bits, and everything.
+
+    What the results are, the card says; where there is none, or one that does not, their names do.
+    """
+    served = (card or {}).get("served")
+    if served is not None:
+        if not isinstance(served, list) or not served or not all(n in names for n in served):
+            raise ValueError(
+                f"Its card says that it serves {served!r}, but it gives {names}. Export it again."
+            )
+        return {DEFAULT: served, BITS: names}
     results = [name for name in ("logits", "probabilities", "output") if name in names]
     states = ((card or {}).get("states") or {}).values()
     served = [*results, *(name for name in names if name in states)] if results else names

@@ -10,7 +10,8 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from keras_htaf.serving.application import REPLACEMENT, STARTUP_FAILURE, VARIABLE, describe
 from keras_htaf.serving.artifacts import Artifact
@@ -92,16 +93,8 @@ def serve(
         announce(f"{artifact.name}: {artifact.path} ({artifact.format})")
     announce(f"serving at {url}, ready once {url}/v2/health/ready answers; try")
     announce(f"  {_try(url, artifacts[0])}")
-    told = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = describe(list(artifacts), options)
-    try:
+    with listening, _set(VARIABLE, describe(list(artifacts), options)):
         return (_many if options.workers > 1 else _one)(config, listening)
-    finally:
-        listening.close()
-        if told is None:
-            del os.environ[VARIABLE]
-        else:
-            os.environ[VARIABLE] = told
 
 
 def _one(config, listening) -> int:
@@ -145,16 +138,31 @@ def _many(config, listening) -> int:
             for process in self.processes:
                 process.child_conn.close()
 
-    with tempfile.TemporaryDirectory(prefix="keras-htaf-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    with (
+        tempfile.TemporaryDirectory(prefix="keras-htaf-metrics-") as folder,
+        _set("PROMETHEUS_MULTIPROC_DIR", folder),
+    ):
         try:
             supervisor = Supervisor(config, [listening])
             supervisor.run()
         finally:
-            del os.environ["PROMETHEUS_MULTIPROC_DIR"]
             os.environ.pop(REPLACEMENT, None)
     failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
     return STARTUP_FAILURE if failed else 0
+
+
+@contextmanager
+def _set(variable: str, value: str) -> Iterator[None]:
+    """A variable of the environment for as long as this lasts; then it is what it was."""
+    before = os.environ.get(variable)
+    os.environ[variable] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from keras_htaf import load_model
+from keras_htaf import datasets, load_model
 from keras_htaf.cli import runfile
 from keras_htaf.cli.exporting import export_file
-from keras_htaf.datasets import Preprocessing
+from keras_htaf.datasets import Preprocessing, prepared
 from keras_htaf.export import card
 from keras_htaf.interpret import collect
 from keras_htaf.models import icbm
@@ -54,6 +54,29 @@ def test_usage_of_a_run(run, capsys):
     assert "measured on 8 test images of own.npz" in capsys.readouterr().out
     codes = collect(load_model(run / "model.keras"), preprocessing(x[:8]))
     np.testing.assert_allclose(card.find(run / "model.khtaf")["usage"], codes.usage, atol=1e-6)
+
+
+def test_nothing_is_downloaded_for_the_usage(run, capsys, monkeypatch):
+    pytest.importorskip("tensorflow_datasets")
+    tried = []
+    monkeypatch.setattr(prepared, "prepare", lambda *args: tried.append(args))
+    monkeypatch.setattr(prepared.network, "reachable", lambda: True)
+    settings = Settings(data="fashion_mnist", data_dir=str(run))
+    runfile.write(run, settings, Preprocessing(1 / 16, -0.5))
+    export_file(run / "model.keras", run / "model.khtaf", "packed", verify=False)
+    assert not tried
+    assert card.find(run / "model.khtaf")["usage"] is None
+    assert "is not known: Data set 'fashion_mnist' is not prepared" in capsys.readouterr().out
+
+
+def test_damaged_data_do_not_stop_an_export(run, capsys, monkeypatch):
+    def damaged(*args, **options):
+        raise RuntimeError("record 3 is damaged")
+
+    monkeypatch.setattr(datasets, "load", damaged)
+    export_file(run / "model.keras", run / "model.khtaf", "packed", verify=False)
+    assert card.find(run / "model.khtaf")["usage"] is None
+    assert "is not known: record 3 is damaged" in capsys.readouterr().out
 
 
 def test_without_preprocessing_and_checks(run, capsys):

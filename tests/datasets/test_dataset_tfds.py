@@ -129,6 +129,23 @@ def test_offline_fails_at_once_and_says_what_to_do(tmp_path):
         assert part in message
 
 
+def test_without_downloads_only_the_disk_is_looked_at(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow_datasets")
+    tried = []
+    monkeypatch.setattr(prepared, "prepare", lambda *args: tried.append(args))
+    monkeypatch.setattr(prepared.network, "reachable", lambda: tried.append("network"))
+    with pytest.raises(FileNotFoundError, match=r"'fashion_mnist' is not prepared in .*False"):
+        datasets.load("fashion_mnist", tmp_path, download=False)
+    assert not tried
+    for wrong in (None, "no", 0):
+        with pytest.raises(ValueError, match=r"download is .*expected True"):
+            datasets.load("digits", download=wrong)
+
+
+def test_what_is_on_disk_needs_no_download(data_dir):
+    assert len(datasets.load("mnist", data_dir, download=False).test) == 10000
+
+
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize(("name", "close"), [("minst", "mnist"), ("digitz", "digits")])
 def test_unknown_name_gives_close_matches(name, close, tmp_path):

@@ -9,7 +9,8 @@ import pytest
 from keras import layers
 
 from keras_htaf import files
-from keras_htaf.export import card, export, publishing
+from keras_htaf.export import card, elsewhere, export, publishing, snippets
+from keras_htaf.export.given import checked
 from keras_htaf.export.program import prepare
 from keras_htaf.export.verification import Reference
 from keras_htaf.layers import DeltaEncoding, Heaviside, ReduceTime, Sign
@@ -39,8 +40,9 @@ def made_card(model, **given):
     random = np.random.default_rng(1)
     samples = {name: random.normal(size=n).astype("float32") for name, n in size.items()}
     reference = Reference.of(program, samples)
+    known = card.known(reference, model, checked(given))
     return card.make(
-        reference, model, "exact", "packed", Path(__file__), "model.khtaf", None, given
+        reference, model, "exact", "packed", Path(__file__), "model.khtaf", None, known
     )
 
 
@@ -73,10 +75,75 @@ def test_usage(tmp_path):
     assert card_of(model, tmp_path, card={"usage": np.array(shares)})["usage"] == shares
     assert card_of(model, tmp_path)["usage"] is None
     for wrong in (shares[:4], [*shares[:4], 1.5], 0.5, [float("nan")] * 5, []):
-        with pytest.raises(ValueError, match="each of the 5 bits"):
+        with pytest.raises(ValueError, match=r"each of the (5 )?bits"):
             card_of(model, tmp_path, card={"usage": wrong})
     with pytest.raises(ValueError, match="each of the 0 bits"):
         made_card(keras.Sequential([keras.Input((2,)), layers.Dense(2)]), usage=[0.5])
+
+
+KNOWN = {
+    "data": np.str_("digits"),
+    "metrics": {"exact": np.float32(0.5), "images": np.int64(7), "gaps": np.array([0.25, 0.5])},
+    "classes": np.array([0, 1, 2]),
+    "preprocessing": {"scale": (1, None, np.bool_(True)), "kind": "unit"},
+}
+
+
+def test_numbers_become_pythons(tmp_path):
+    found = card_of(concept_model(), tmp_path, card=KNOWN)
+    assert found["data"] == "digits"
+    assert found["metrics"] == {"exact": 0.5, "images": 7, "gaps": [0.25, 0.5]}
+    assert found["classes"] == ["0", "1", "2"]
+    assert found["preprocessing"] == {"scale": [1, None, True], "kind": "unit"}
+    tensors = {"accuracy": keras.ops.cast(0.5, "bfloat16"), "lost": keras.Variable(2.0)}
+    assert checked({"metrics": tensors})["metrics"] == {"accuracy": 0.5, "lost": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("digits", "Expected a dict"),
+        ({"author": "me", 1: 2}, r"card=\[1, 'author'\]"),
+        ({"metrics": "0.9"}, "Expected a dict of numbers by name"),
+        ({"metrics": {"gap": float("nan")}}, r"card\['metrics'\]\['gap'\]=nan. .* finite"),
+        ({"metrics": {"gap": [np.float32("inf")]}}, r"\['gap'\]\[0\]=inf"),
+        ({"metrics": {1: 2}}, "with the key 1"),
+        ({"metrics": {"gap": 1j}}, "of type complex. Expected what JSON has"),
+        ({"data": Path("digits")}, "card.'data'.=PosixPath"),
+        ({"preprocessing": object()}, "of type object"),
+        ({"classes": "abc"}, "card..classes..='abc'. Expected a list of names"),
+        ({"classes": {"a": 1}}, "Expected a list of names"),
+        ({"concepts": [None]}, "Expected a list of names"),
+        ({"usage": ["often"] * 5}, "numbers from 0 to 1"),
+        ({"usage": {"a": 1}}, "numbers from 0 to 1"),
+        ({"classes": ["a", "b"]}, "with 2 names. Expected 3"),
+        ({"concepts": ["a", "b"]}, "with 2 names. Expected 5"),
+    ],
+)
+def test_what_a_card_cannot_say_is_refused_before_anything_is_written(
+    wrong, message, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(elsewhere, "write", lambda *_: pytest.fail("written"))
+    with pytest.raises(ValueError, match=message):
+        card_of(concept_model(), tmp_path, card=wrong)
+
+
+def test_classes_of_a_single_score():
+    inputs = keras.Input((4,), name="x")
+    model = keras.Model(inputs, layers.Dense(1, "sigmoid")(inputs))
+    assert made_card(model, classes=["no", "yes"])["classes"] == ["no", "yes"]
+    with pytest.raises(ValueError, match="Expected 2"):
+        made_card(model, classes=["yes"])
+    several = keras.Model(inputs, [layers.Dense(2, name=n)(inputs) for n in "ab"])
+    assert made_card(several, classes=["x", "y", "z"])["classes"] == ["x", "y", "z"]
+
+
+def test_bits_and_memory_on_the_page():
+    page = snippets.page(made_card(concept_model()))
+    table = page.split("## Bits and memory of each layer\n\n")[1].split("\n\n")[0]
+    assert "| layer | bits in | bits out | 32-bit weights | KiB |\n" in table
+    assert "| concepts | 32 | 1 |  |  |\n| head | 1 | 32 | 18 | 0.07 |\n" in table
+    assert table.endswith("| total |  |  | 43 | 0.17 |")
 
 
 def test_initial_states():

@@ -39,6 +39,7 @@ KEYS = [
     "outputs",
     "states",
     "initial_states",
+    "served",
     "signatures",
     "classes",
     "concepts",
@@ -156,6 +157,8 @@ def test_card(written, format):
         assert found["signatures"] == {"serving_default": scores, "bits": [*scores, "concepts"]}
     else:
         assert found["signatures"] is None
+    served = ["logits"] if format == "packed" else ["logits", "probabilities"]
+    assert found["served"] == served
     assert card.find(path.with_name("other.onnx")) is None
 
 

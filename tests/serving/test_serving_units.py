@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 import serving_case as case
 
+import keras_htaf
 from keras_htaf.interpret import Codes
 from keras_htaf.interpret.explanations import explain
-from keras_htaf.serving import Artifact, Options, application, serve, v1
+from keras_htaf.serving import Artifact, Options, application, runners, serve, server, v1
 from keras_htaf.serving.batching import Batcher
 from keras_htaf.serving.errors import Refused
 from keras_htaf.serving.explaining import Explainer
@@ -277,6 +279,67 @@ def test_cards_of_concept_models():
     for wrong in ({"usage": [2]}, {"usage": "x"}, {"head": {"kernel": [[1.0]]}}):
         with pytest.raises(ValueError, match="damaged"):
             found(**{"signs": False, **wrong})
+
+
+def test_what_is_served_is_what_the_card_says():
+    names = ["a", "b", "concepts"]
+    assert runners._signatures(names, {"served": ["a", "b"]}) == {
+        "serving_default": ["a", "b"],
+        "bits": names,
+    }
+    guessed = runners._signatures(["output", "concepts"], {"states": None})
+    assert guessed["serving_default"] == ["output"]
+    for wrong in ([], ["c"], "a"):
+        with pytest.raises(ValueError, match="Export it again"):
+            runners._signatures(names, {"served": wrong})
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("output", "aux")])
+def test_several_outputs_are_served_without_bits(tmp_path, names):
+    inputs = keras.Input((3,), name="x")
+    bits = keras_htaf.layers.Heaviside(name="step")(keras.layers.Dense(4)(inputs))
+    model = keras.Model(inputs, [keras.layers.Dense(2, name=name)(bits) for name in names])
+    keras_htaf.export.export(model, tmp_path / "model.onnx", "onnx", verify=False)
+    runner = runners.load(Artifact.at(tmp_path / "model.onnx"), 1)
+    assert runner.signatures == {"serving_default": [*names], "bits": [*names, "step"]}
+
+
+def test_threads_that_are_fixed_stay():
+    def fixed(_):
+        raise RuntimeError("Intra op parallelism cannot be modified after initialization.")
+
+    def broken(_):
+        raise RuntimeError("broken")
+
+    free = SimpleNamespace(set_inter_op_parallelism_threads=lambda _: None)
+    free.set_intra_op_parallelism_threads = fixed
+    with pytest.warns(UserWarning, match="threads=3 does not apply"):
+        runners._set_threads(free, 3)
+    free.set_intra_op_parallelism_threads = broken
+    with pytest.raises(RuntimeError, match="broken"):
+        runners._set_threads(free, 3)
+
+
+@pytest.mark.parametrize("before", [None, "/their/own"])
+def test_the_environment_is_put_back(before, monkeypatch):
+    variable, seen = "PROMETHEUS_MULTIPROC_DIR", []
+    monkeypatch.delenv(variable, raising=False)
+    if before is not None:
+        monkeypatch.setenv(variable, before)
+
+    class Supervisor:
+        processes = ()
+
+        def __init__(self, *_):
+            pass
+
+        def run(self):
+            seen.append(os.environ[variable])
+
+    monkeypatch.setattr("uvicorn.supervisors.Multiprocess", Supervisor)
+    assert server._many(None, None) == 0
+    assert "keras-htaf-metrics-" in seen[0]
+    assert os.environ.get(variable) == before
 
 
 def test_answers_before_the_end_of_a_body_are_the_last():
