@@ -203,6 +203,24 @@ def test_export_does_not_replace_a_foreign_folder(finished, tmp_path):
     assert contents(tmp_path) == {Path("thesis.txt"): b"years of work"}
 
 
+def test_the_suffix_says_the_format(finished, tmp_path):
+    text = command("export", finished, tmp_path / "model.khtaf")
+    assert "(packed;" in text
+    text = command("export", finished, tmp_path / "b.onnx", "--format", "tf_saved_model", code=2)
+    assert "format 'onnx'" in text
+
+
+def test_resume_on_another_backend(finished, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    file = out / "checkpoints/progress.json"
+    content = json.loads(file.read_text())
+    assert content["backend"] == keras.config.backend()
+    file.write_text(json.dumps({**content, "backend": "other"}))
+    text = command("train", "icbm", "--resume", "--out", out, code=2)
+    assert "KERAS_BACKEND=other" in text
+
+
 @pytest.mark.parametrize("name", ["run.json", "checkpoints/progress.json"])
 @pytest.mark.parametrize("text", ["{", "[]", '{"settings": {}, "stages": {"icbm": 1}}'])
 def test_damaged_run_files(finished, tmp_path, name, text):

@@ -28,6 +28,16 @@ def test_one_device_is_no_distribution():
     assert devices.across("1") is None
 
 
+def test_kernels_are_divided_over_several_devices(monkeypatch):
+    if keras.config.backend() != "jax":
+        with pytest.raises(ValueError, match=r"on the JAX backend only.*--distribute data"):
+            devices.processes("model")
+        return
+    monkeypatch.setattr(devices.distribution, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match="one device"):
+        devices.across("model")
+
+
 def test_another_process_writes_elsewhere(tmp_path):
     class Other:
         chief = False

@@ -40,6 +40,13 @@ def test_round_trip(made):
     assert str(again.summary()) == str(packed.load(str(path)).summary())
 
 
+def test_others_may_read_it(made):
+    *_, path = made
+    plain = path.with_suffix(".txt")
+    plain.write_text("")
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
 def test_several_callers_at_once(made):
     x, wanted, path = made
     network = packed.load(path)
@@ -229,10 +236,12 @@ def test_writing_is_atomic(made, tmp_path, monkeypatch):
     path = tmp_path / "model.khtaf"
     path.write_bytes(made[2].read_bytes())
 
-    def interrupted(*arguments):
+    def interrupted(path, content):
+        with path.open("wb") as file:
+            file.write(content[:100])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("safetensors.numpy.save_file", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         packed.load(path).save(path)
     assert path.read_bytes() == made[2].read_bytes()
