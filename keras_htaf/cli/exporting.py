@@ -14,6 +14,7 @@ from keras_htaf.export.formats import format_of
 from keras_htaf.hardening import has_steps
 from keras_htaf.interpret.collection import Collector, collect
 from keras_htaf.interpret.names import read_names
+from keras_htaf.quantizers import Step
 
 _METRICS = {
     "icbm_smooth": "smooth",
@@ -94,7 +95,9 @@ def _known(file: Path, model, run) -> dict:
 
 
 def _explains(model) -> bool:
-    return {"concepts", "head"} <= {layer.name for layer in model.layers}
+    """Whether bits have names: a layer `concepts` that is no step has none, say of a baseline."""
+    layers = {layer.name: layer for layer in model.layers}
+    return isinstance(layers.get("concepts"), Step) and "head" in layers
 
 
 def _usage(file: Path, model) -> list[float] | None:

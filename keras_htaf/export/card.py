@@ -20,7 +20,6 @@ from keras_htaf.export import given as saying
 from keras_htaf.export import snippets
 from keras_htaf.export.formats import FORMATS
 from keras_htaf.export.program import Program
-from keras_htaf.export.samples import draw
 from keras_htaf.export.verification import Reference, Verification, tolerance
 from keras_htaf.interpret.collection import saved_names
 from keras_htaf.layers import BinaryLayer
@@ -186,23 +185,9 @@ def files_of(path: Path) -> list[Path]:
 
 def _outputs(reference: Reference, outputs: dict) -> list[dict]:
     """Names, shapes and dtypes; a size that depends on the inputs' is None."""
-    program = reference.program
-    known: dict[str, list[int | None]] = {}
-    if any(None in x.shape[1:] for x in program.inputs):
-        short, long = (Reference.of(program, draw(program, time=time)).made for time in (3, 4))
-        # By their places: steps that are called for the first time may change their paths.
-        known = {
-            name: [a if a == b else None for a, b in zip(x.shape, y.shape, strict=True)]
-            for name, x, y in zip(reference.made, short.values(), long.values(), strict=True)
-        }
-    batch = program.inputs[0].shape[0]
+    shapes = reference.shapes
     return [
-        {
-            "name": name,
-            "shape": [batch, *known.get(name, y.shape)[1:]],
-            "dtype": y.dtype.name,
-        }
-        for name, y in outputs.items()
+        {"name": name, "shape": shapes[name], "dtype": y.dtype.name} for name, y in outputs.items()
     ]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import keras
 
 from keras_htaf.export import processor
-from keras_htaf.export.program import Program
+from keras_htaf.export.program import Program, save_uncompiled
 from keras_htaf.saving import load_model
 
 _PATIENCE = 3600.0
@@ -35,7 +35,7 @@ def write(format: str, program: Program, path: Path, backend: str) -> None:
             module(format).write(program, path)
         return
     with tempfile.TemporaryDirectory() as folder:
-        program.model.save(Path(folder) / "model.keras")
+        save_uncompiled(program.model, Path(folder) / "model.keras")
         options = {f.name: getattr(program, f.name) for f in fields(program) if f.name != "model"}
         job = {"format": format, "path": str(path), "program": options}
         (Path(folder) / "job.json").write_text(json.dumps(job), encoding="utf-8")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import keras
 
+from keras_htaf.export.program import save_uncompiled
 from keras_htaf.saving import load_model
 
 CHILD = {
@@ -43,7 +44,7 @@ def moved(model: keras.Model) -> keras.Model:
         return model
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.keras"
-        model.save(file)
+        save_uncompiled(model, file)
         with scope():
             return load_model(file)
 

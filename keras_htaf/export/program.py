@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 from keras import ops
@@ -43,6 +44,7 @@ class Program:
         states: By the name of a state that goes in, that of the one that comes out.
         bit_names: Names for the bits of each call of a step, in their order; by default made from
             the steps' paths, which may be others once a model was saved and loaded.
+        shapes: Of inputs that the model was seen to take, in their order.
     """
 
     model: keras.Model
@@ -51,6 +53,7 @@ class Program:
     bits: bool = True
     states: dict[str, str] | None = None
     bit_names: tuple[str, ...] | None = None
+    shapes: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def inputs(self) -> list[Input]:
@@ -158,8 +161,13 @@ def plain_name(name: str) -> str:
 
 def input_name(tensor) -> str:
     """The name of an input, fit to be that of a parameter."""
-    name = re.sub(r"\W", "_", tensor.name)
+    name = re.sub(r"\W", "_", _layer_name(tensor))
     return name if name.isidentifier() and not name.startswith("_") else f"input{name}"
+
+
+def _layer_name(tensor) -> str:
+    """Of an input's layer, which is what a file says: an unnamed tensor has another of its own."""
+    return tensor._keras_history.operation.name
 
 
 def distinct(names) -> list[str]:
@@ -223,10 +231,23 @@ def _functional(model: keras.Model) -> keras.Model:
 
 def _preceded(model: keras.Model, preprocessing) -> keras.Model:
     """The model behind a layer for its first input, under the same names."""
+    names = map(_layer_name, model.inputs)
     first, *others = [
-        keras.Input(batch_shape=x.shape, dtype=x.dtype if i else "float32", name=x.name)
-        for i, x in enumerate(model.inputs)
+        keras.Input(batch_shape=x.shape, dtype=x.dtype if i else "float32", name=name)
+        for i, (name, x) in enumerate(zip(names, model.inputs, strict=True))
     ]
     given = keras.tree.pack_sequence_as(model.input, [preprocessing(first), *others])
     inputs = keras.tree.pack_sequence_as(model.input, [first, *others])
     return keras.Model(inputs, model(given), name=f"{model.name}_on_raw")
+
+
+def save_uncompiled(model: keras.Model, file: Path) -> None:
+    """Save a model without its losses and metrics, which a file may not name unless registered."""
+    compiled = [part for part in model._flatten_layers() if getattr(part, "compiled", False)]
+    try:
+        for part in compiled:
+            part.compiled = False
+        model.save(file)
+    finally:
+        for part in compiled:
+            part.compiled = True

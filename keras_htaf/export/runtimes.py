@@ -18,14 +18,16 @@ _FOREIGN = ("keras", "keras_htaf", "tf_keras")
 def _saved_model(path: str, outputs: list[str]) -> Callable:
     import tensorflow as tf
 
-    model = tf.saved_model.load(path)
+    with tf.device("CPU:0"):  # Else an accelerator is used that this process may see.
+        model = tf.saved_model.load(path)
     signatures = [model.signatures[n] for n in ("bits", "serving_default") if n in model.signatures]
 
     def run(batch):
-        given = {name: tf.constant(x) for name, x in batch.items()}
         made = {}
-        for signature in signatures:
-            made.update({name: y.numpy() for name, y in signature(**given).items()})
+        with tf.device("CPU:0"):
+            given = {name: tf.constant(x) for name, x in batch.items()}
+            for signature in signatures:
+                made.update({name: y.numpy() for name, y in signature(**given).items()})
         return made
 
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import keras
@@ -10,8 +11,8 @@ import numpy as np
 from keras_htaf.export.program import Program
 
 COUNT = 16
-_TIME = 4
-"""Steps of an input whose other sizes may be any."""
+_SIZE = 4
+"""Of an input where it may be any."""
 
 
 def given_or_drawn(program: Program, samples, preprocessing) -> dict[str, np.ndarray]:
@@ -19,7 +20,7 @@ def given_or_drawn(program: Program, samples, preprocessing) -> dict[str, np.nda
     return draw(program, preprocessing) if samples is None else checked(program, samples)
 
 
-def draw(program: Program, preprocessing=None, time: int = _TIME) -> dict[str, np.ndarray]:
+def draw(program: Program, preprocessing=None) -> dict[str, np.ndarray]:
     """Seeded random inputs by name: standard normal where floats are taken.
 
     Before a `keras.layers.Rescaling`, raw values that it makes standard normal; before other
@@ -28,7 +29,7 @@ def draw(program: Program, preprocessing=None, time: int = _TIME) -> dict[str, n
     random, found = np.random.default_rng(0), {}
     for i, x in enumerate(program.inputs):
         first = COUNT if x.shape[0] is None else x.shape[0]
-        shape = (first, *(time if size is None else size for size in x.shape[1:]))
+        shape = (first, *(_SIZE if size is None else size for size in x.shape[1:]))
         if not keras.backend.is_float_dtype(x.dtype):
             drawn: np.ndarray = random.integers(0, 2, shape)
         elif preprocessing is None or i:
@@ -64,6 +65,30 @@ def checked(program: Program, samples) -> dict[str, np.ndarray]:
             f"Expected arrays of shapes {wanted}, of at least one sample."
         )
     return {x.name: np.ascontiguousarray(found[x.name], x.dtype) for x in inputs}
+
+
+def of_other_sizes(program: Program, samples: dict) -> Iterator[dict[str, np.ndarray]]:
+    """A few of the samples, twice as large where any size is taken, and then half as large.
+
+    What halves sizes some times, or takes multiples only, takes twice of what it took, and gives
+    something larger; what knows a largest size may have been given it, and takes half.
+    """
+    few = program.inputs[0].shape[0] or 2
+    for change in (_twice, _half):
+        found = {name: x[:few] for name, x in samples.items()}
+        for x in program.inputs:
+            for axis, size in enumerate(x.shape):
+                if axis and size is None:
+                    found[x.name] = change(found[x.name], axis)
+        yield found
+
+
+def _twice(x: np.ndarray, axis: int) -> np.ndarray:
+    return np.concatenate([x, x], axis)
+
+
+def _half(x: np.ndarray, axis: int) -> np.ndarray:
+    return x.take(range((x.shape[axis] + 1) // 2), axis)
 
 
 def _fits(shape, wanted) -> bool:

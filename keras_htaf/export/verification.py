@@ -27,7 +27,7 @@ from keras import ops
 from keras_htaf.export import processor, runtimes, scores
 from keras_htaf.export.formats import FORMATS
 from keras_htaf.export.program import Program, watched
-from keras_htaf.export.samples import batches
+from keras_htaf.export.samples import batches, of_other_sizes
 from keras_htaf.layers.spiking.spike import Spike
 
 ROUNDING = {"float32": 1e-5, "float64": 1e-5, "float16": 4e-3, "bfloat16": 3e-2}
@@ -144,7 +144,8 @@ class Reference:
         """Run the model, which stays as it is; the program in the result names its bits.
 
         Raises:
-            ValueError: If outputs that are said to be probabilities are none.
+            ValueError: If it cannot take inputs of their sizes, which may be any by its shape, or
+                outputs that are said to be probabilities are none.
         """
         received = {}
 
@@ -156,7 +157,7 @@ class Reference:
         with processor.scope():
             tensors = [ops.convert_to_tensor(x, x.dtype.name) for x in samples.values()]
             with keras.StatelessScope(), watched(program.model, count, tap) as seen:
-                made = {name: _array(y) for name, y in program(*tensors, bits=False).items()}
+                made = {name: _array(y) for name, y in _run(program, tensors).items()}
         scores.check(made, program.scores)
         given = {name: _array(y) for name, (_, y) in seen.items()}
         if program.bits:
@@ -166,7 +167,28 @@ class Reference:
             for name, (step, _) in seen.items()
             if step.forward_mode == "hard"
         ]
-        return cls(replace(program, bit_names=tuple(given)), samples, made, steps)
+        shapes = tuple(x.shape for x in samples.values())
+        program = replace(program, bit_names=tuple(given), shapes=shapes)
+        return cls(program, samples, made, steps)
+
+    @property
+    def shapes(self) -> dict[str, list[int | None]]:
+        """Of all outputs by name; a size that another size of the inputs changes is None."""
+        seen = [y.shape for y in self.made.values()]
+        others = seen
+        if any(None in x.shape[1:] for x in self.program.inputs):
+            for samples in of_other_sizes(self.program, self.samples):
+                try:
+                    others = [y.shape for y in Reference.of(self.program, samples).made.values()]
+                    break
+                except ValueError:
+                    continue
+        # By their places: steps that are called for the first time may change their paths.
+        batch = self.program.inputs[0].shape[0]
+        return {
+            name: [batch, *(a if a == b else None for a, b in zip(x[1:], y[1:], strict=True))]
+            for name, x, y in zip(self.made, seen, others, strict=True)
+        }
 
     def outputs_of(self, format: str) -> dict[str, np.ndarray]:
         """Those of a format: a packed network has the model's own output and no other."""
@@ -207,6 +229,21 @@ def verify(reference: Reference, format: str, path: Path) -> Verification:
     if not result.equal:
         raise RuntimeError(_failure(reference, result))
     return result
+
+
+def _run(program: Program, tensors: list) -> dict:
+    """The program's outputs but its bits; an error that says so if a size is none of its own."""
+    try:
+        return program(*tensors, bits=False)
+    except Exception as error:  # each backend has its own
+        shapes = {x.name: tuple(y.shape) for x, y in zip(program.inputs, tensors, strict=True)}
+        if not any(None in x.shape[1:] for x in program.inputs):
+            raise
+        raise ValueError(
+            f"Model {program.model.name!r} does not run on inputs of the shapes {shapes}, though "
+            f"it says that it takes {[x.shape for x in program.inputs]}. Give samples= of sizes "
+            f"that it takes; without, those that may be any are small. The error was: {error}"
+        ) from error
 
 
 def _array(x) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from keras_htaf import datasets, load_model
 from keras_htaf.cli import runfile
@@ -94,3 +96,16 @@ def test_damaged_metrics(run):
     with pytest.raises(ValueError, match="is damaged"):
         export_file(run / "model.keras", run / "model.khtaf", "packed")
     assert not (run / "model.khtaf").exists()
+
+
+def test_names_that_are_not_a_baselines(run):
+    """A dense network beside a concept model, with layers of the same names."""
+    parts = [
+        layers.Flatten(),
+        layers.Dense(4, "relu", name="concepts"),
+        layers.Dense(3, name="head"),
+    ]
+    keras.Sequential([keras.Input((4, 4, 1)), *parts]).save(run / "dense.keras")
+    export_file(run / "dense.keras", run / "dense.khtaf", "packed", verify=False)
+    found = card.find(run / "dense.khtaf")
+    assert (found["concepts"], found["usage"]) == (None, None)

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import keras
@@ -212,6 +214,25 @@ def test_missing_packages(tmp_path, monkeypatch):
     missing -= {"tf2onnx"}
     assert formats.writer_of("onnx") == "tensorflow"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("own", formats.BACKENDS)
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_command_for_missing_packages_is_enough(format, own, monkeypatch):
+    file = Path(__file__).parents[2] / "pyproject.toml"
+    extras = tomllib.loads(file.read_text())["project"]["optional-dependencies"]
+    there = {own, "keras_htaf_packed"}
+    monkeypatch.setattr(formats, "installed", there.__contains__)
+    monkeypatch.setattr(keras.config, "backend", lambda: own)
+    try:
+        formats.writer_of(format)
+        formats.check_runtime(format)
+    except ImportError as error:
+        named = re.search(r'pip install "keras-htaf\[(.+)\]"', str(error)).group(1).split(",")
+        packages = [re.match(r"[\w-]+", line).group() for name in named for line in extras[name]]
+        there.update(package.replace("-", "_") for package in packages)
+    assert formats.writer_of(format) in there
+    formats.check_runtime(format)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ def two_layers():
     ones = keras.layers.Dense(2, "linear", kernel_initializer="identity", name="dense")
     first = Heaviside(name="first")(inputs)
     second = Heaviside(name="second")(ones(first) - 0.5)
-    return keras.Model(inputs, keras.layers.Dense(2, kernel_initializer="identity")(second))
+    head = keras.layers.Dense(2, kernel_initializer="identity", name="head")
+    return keras.Model(inputs, head(second))
 
 
 def reference(x, bits=True, outputs="auto"):
