@@ -71,6 +71,11 @@ def class_labels(y: np.ndarray, outputs: int) -> np.ndarray:
     )
 
 
+def fits_labels(loss) -> bool:
+    """Whether a loss is Keras's word for the cross-entropy that fits the labels it meets."""
+    return isinstance(loss, str) and loss.lower() in ("crossentropy", "ce")
+
+
 def labels_over_time(name: str, y_true, y_pred):
     """The labels, shape (batch,), of outputs over time, or a ValueError.
 

@@ -12,7 +12,7 @@ from keras import losses
 from keras_htaf.callbacks.gap import measure_gap
 from keras_htaf.hardening import with_forward
 from keras_htaf.quantizers.step import FORWARDS
-from keras_htaf.samples import class_labels
+from keras_htaf.samples import class_labels, fits_labels
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,7 @@ def _given(model, loss):
             f"Received {len(loss)} losses. Expected one: diagnose a model with a single output, "
             "or pass loss=."
         )
-    # Keras's word for the cross-entropy that fits the labels, which is the default here.
-    return None if loss in ("crossentropy", "ce") else losses.get(loss)
+    return None if fits_labels(loss) else losses.get(loss)  # what fits the labels is the default
 
 
 def _kind(loss) -> str | None:

@@ -9,6 +9,7 @@ from numbers import Integral
 import keras
 
 from keras_htaf.backend import replicas
+from keras_htaf.distribution.penalties import penalised
 from keras_htaf.distribution.synchronized import synchronized
 
 _WRITERS = (
@@ -21,9 +22,9 @@ _WRITERS = (
 class Distribution:
     """Devices among which each batch is divided; made by `data_parallel` and `model_parallel`.
 
-    A step gives the loss, the gradients and the batch statistics of one device, up to rounding.
-    A batch that the devices do not divide, such as the last of an epoch, is computed on all of
-    them.
+    A step gives the loss, the gradients and the batch statistics of one device, up to rounding,
+    and so do the metrics whose states are sums over samples (`fit` refuses others). A batch that
+    the devices do not divide, such as the last of an epoch, is computed on all of them.
 
     Args:
         made: The devices as the backend drives them, of `keras_htaf.backend.replicas`.
@@ -88,9 +89,14 @@ class Distribution:
         Every process reads every batch, which must be the same on each, and the devices take their
         shares of it: order, augmentation and numbers are those of one device. While it trains,
         `keras.layers.BatchNormalization` normalises by the statistics of the whole batch, and
-        `keras_htaf.layers.ActivityPenalty` sees all of it. Metrics count every sample once, so
-        what callbacks receive is the same in all processes; `ModelCheckpoint`, `CSVLogger` and
-        `TensorBoard` act in the chief's alone.
+        `keras_htaf.layers.ActivityPenalty` and each layer's `activity_regularizer` see all of it.
+        Metrics count every sample once, so what callbacks receive is the same in all processes;
+        `ModelCheckpoint`, `CSVLogger` and `TensorBoard` act in the chief's alone.
+
+        On several devices of TensorFlow and torch the states of metrics are added up, so they must
+        begin with 0 and each sample must add its own to them: those of Keras do, unless their
+        function looks across the batch (`PearsonCorrelation(axis=0)`). A largest value, or a mean
+        of numbers for whole batches, is refused, as far as the first batch shows it.
 
         Args:
             model: A compiled model, made in `scope()`.
@@ -111,7 +117,7 @@ class Distribution:
             ValueError: If the data are not such batches, or differ between processes; if the model
                 is not compiled, or was made outside `scope()`; on several devices of TensorFlow or
                 torch, if the loss is no plain mean over the samples (another `reduction`, one
-                number for a batch, an output with a mask).
+                number for a batch, an output with a mask), or a metric no sum over them.
             RuntimeError: If the weights of the processes differ at the end (torch).
         """
         if not isinstance(data, keras.utils.PyDataset) or len(data) == 0:
@@ -133,7 +139,7 @@ class Distribution:
             callbacks = [c for c in callbacks if not isinstance(c, _WRITERS)]
             verbose = 0
         self._replicas.check(model)
-        with synchronized(model):
+        with synchronized(model), penalised(model):
             return self._replicas.fit(
                 model,
                 data,
@@ -147,7 +153,10 @@ class Distribution:
 
     def spread(self, model: keras.Model) -> float:
         """The largest difference between the copies of any weight on the devices: 0, if all is
-        well. On torch all processes must ask.
+        well.
+
+        On torch the copies of all processes are compared, and all of them must ask. On JAX and
+        TensorFlow it is those on the devices of this process: of several hosts each knows its own.
         """
         return self._replicas.spread(model)
 

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_htaf.diagnosis.task import last_activation
+from keras_htaf.samples import fits_labels
 
 LABELWISE = ("label_logits", "sigmoid")
 """What says yes or no for each label by itself; of one output, this is a decision, too."""
@@ -109,7 +110,7 @@ def _loss_of(model):
     if isinstance(loss, (list, tuple, dict)):
         losses = list(loss.values() if isinstance(loss, dict) else loss)
         loss = losses[0] if len(losses) == 1 else None
-    if loss in ("crossentropy", "ce"):  # Keras's word for the one that fits the labels
+    if fits_labels(loss):
         return keras.losses.categorical_crossentropy
     return keras.losses.get(loss)
 

@@ -48,9 +48,10 @@ def predict(
         outputs: Whether to keep all that the model gives. Default True; False keeps the class with
             the largest output only.
         batch_size: Images that the model is given at once. Default 256.
-        workers: Processes, each with the model. Default: as many as have `cpus` in the cluster.
-        cpus: Cores that each takes. Default 1.
-        gpus: Devices that each takes, of Ray's counting. Default 0.
+        workers: Processes, each with the model. Default: as many as find `cpus` and `gpus` on the
+            machines of the cluster at once, but for a core that reads a Ray Dataset.
+        cpus: Cores that each takes, of Ray's counting; with 0.5 two workers share one. Default 1.
+        gpus: Devices that each takes, likewise. Default 0.
         columns: Names of images and labels in a Ray Dataset, None for unknown labels. Default
             `("image", "label")`.
 
@@ -59,8 +60,8 @@ def predict(
         float32 and, of a classifier with several outputs, `decision`.
 
     Raises:
-        ValueError: If model, images or labels do not fit together, an output is not finite, or the
-            folder holds something else.
+        ValueError: If model, images or labels do not fit together, an output is not finite, the
+            folder holds something else, or no machine has the `cpus` and `gpus` of a worker.
         ImportError: If Ray is missing, the extra `keras-htaf[ray]`.
 
     Example:

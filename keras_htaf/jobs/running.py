@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +56,15 @@ def run(
     gpus: float,
 ) -> None:
     """Writes what a task makes of all images as Parquet files into a folder."""
+    _check_needs(cpus=cpus, gpus=gpus)
+    if workers is not None:
+        check_positive(workers=workers)
     ray = connected()
     data = require("ray.data", "A job", "ray")
     numbered = isinstance(source, Rows)
     if workers is None:
-        # A Ray Dataset is read by tasks, which need a core that no worker holds.
-        cores = ray.cluster_resources().get("CPU", 1) - (not numbered)
-        workers = max(1, int(cores // max(cpus, 1)))
-    check_positive(workers=workers)
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        workers = fitting(machines, cpus, gpus, reading=not numbered)
     if isinstance(source, Rows):
         blocks = min(len(source), max(2 * workers, -(-len(source) // _BATCHES_PER_TASK)))
         # Made here: tasks that make it might wait for a core for ever, behind the workers.
@@ -85,6 +88,56 @@ def run(
     )
     # Writing needs no core of its own: the workers may hold all there are.
     in_words(lambda: done.write_parquet(str(folder), ray_remote_args={"num_cpus": 0}))
+
+
+def fitting(machines: list[dict], cpus: float, gpus: float, *, reading: bool) -> int:
+    """How many workers the machines have room for at once, at least one.
+
+    Args:
+        machines: The "CPU" and "GPU" that each has.
+        cpus: What a worker takes of these. Where it takes nothing, it counts as a core.
+        gpus: Likewise.
+        reading: Whether a core is left, if there are several places, to the tasks that read a Ray
+            Dataset, which need one that no worker holds.
+
+    Raises:
+        ValueError: If no machine has room for one.
+    """
+    needs = {kind: need for kind, need in (("CPU", cpus), ("GPU", gpus)) if need} or {"CPU": 1}
+
+    def places(machine, taken=0):
+        free = {**machine, "CPU": machine.get("CPU", 0) - taken}
+        # A millionth more, since 1 // 0.1 is 9.
+        rooms = (math.floor(free.get(kind, 0) / need + 1e-6) for kind, need in needs.items())
+        return max(0, min(rooms))
+
+    found = [places(machine) for machine in machines]
+    total = sum(found)
+    if total == 0:
+        there = [{kind: machine.get(kind, 0) for kind in needs} for machine in machines]
+        raise ValueError(
+            f"Received cpus={cpus!r} and gpus={gpus!r} for each worker, but the machines have "
+            f"{there}. Expected what one of them has; of a cluster that will grow, say how many "
+            "workers= there are to be."
+        )
+    if reading:
+        lost = (
+            n - places(machine, taken=1)
+            for n, machine in zip(found, machines, strict=True)
+            if machine.get("CPU", 0) >= 1
+        )
+        total -= min(lost, default=0)
+    return max(1, total)
+
+
+def _check_needs(**needs: float) -> None:
+    for name, need in needs.items():
+        fits = isinstance(need, Real) and not isinstance(need, bool) and 0 <= need < math.inf
+        if not fits or 0 < need < 1e-4:
+            raise ValueError(
+                f"Received {name}={need!r}. Expected a number >= 0 of what each worker takes, such "
+                "as 1, or 0.5 for two workers to share one (Ray counts no finer than 0.0001)."
+            )
 
 
 def connected() -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from keras import ops
+from keras import ops, tree
 
-from keras_htaf import distribution
-from keras_htaf.backend.replicas.share import Share, check_loss, current, sharing, whole
+from keras_htaf import distribution, regularizers
+from keras_htaf.backend.replicas.checks import check
+from keras_htaf.backend.replicas.share import Share, current, sharing, whole
+from keras_htaf.distribution.penalties import penalised
 from keras_htaf.distribution.synchronized import synchronized
 
 BACKEND = keras.config.backend()
@@ -123,21 +125,71 @@ def two_heads(loss, masked=False):
 )
 def test_losses_that_are_no_means(loss, said):
     with pytest.raises(ValueError, match=f"reduction={said}"):
-        check_loss(*two_heads(loss))
+        check(*two_heads(loss))
 
 
 def test_losses_over_masks_and_numbers():
-    check_loss(*two_heads(["mse", total]))
-    check_loss(*two_heads({"a": "mse", "b": keras.losses.Huber(reduction="mean")}))
+    check(*two_heads(["mse", total]))
+    check(*two_heads({"a": "mse", "b": keras.losses.Huber(reduction="mean")}))
     with pytest.raises(ValueError, match="carries a mask"):
-        check_loss(*two_heads("mse", masked=True))
+        check(*two_heads("mse", masked=True))
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    for loss in ("mse", total, keras.losses.MeanAbsoluteError(), "BinaryCrossentropy"):
+    fits = ("crossentropy", "ce", ["CE"])  # Keras's words for the one that fits the labels
+    for loss in ("mse", total, keras.losses.MeanAbsoluteError(), "BinaryCrossentropy", *fits):
         model.compile("sgd", loss)
-        check_loss(model, Batches()[0])
+        check(model, Batches()[0])
     model.compile("sgd", mean_of_all)
     with pytest.raises(ValueError, match="'mean_of_all' returns one number for a batch"):
-        check_loss(model, Batches()[0])
+        check(model, Batches()[0])
+
+
+class Largest(keras.metrics.Metric):
+    def __init__(self, name="largest"):
+        super().__init__(name=name)
+        self.peak = self.add_variable((), "zeros", name="peak")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.peak.assign(ops.maximum(self.peak.value, ops.max(ops.abs(y_pred))))
+
+    def result(self):
+        return self.peak.value
+
+
+def classifier(metrics):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "softmax")])
+    model.compile("sgd", "mse", metrics=metrics)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(9, 3)).astype("float32"), np.eye(4, dtype="float32")[np.arange(9) % 4]
+    return model, (x, y, rng.uniform(0.5, 2, 9).astype("float32"))
+
+
+def test_metrics_that_are_sums():
+    metrics = keras.metrics
+    model, batch = classifier(
+        [
+            *("accuracy", "mae", metrics.RootMeanSquaredError(), metrics.PearsonCorrelation()),
+            *(metrics.AUC(), metrics.Precision(top_k=2), metrics.RecallAtPrecision(0.5)),
+            *(metrics.F1Score("macro"), metrics.R2Score(), metrics.OneHotMeanIoU(4)),
+        ]
+    )
+    check(model, batch)
+    assert all(not ops.any(v.value) for v in model.metrics_variables)
+    check(model, tree.map_structure(lambda part: part[:1], batch))  # of which there are no halves
+
+
+@pytest.mark.parametrize(
+    ("make", "state"),
+    [
+        (Largest, "peak' of metric 'largest"),
+        (lambda: mean_of_all, "total' of metric 'mean_of_all"),
+        (lambda: keras.metrics.PearsonCorrelation(axis=0), "total' of metric 'pearson_correlation"),
+        (lambda: keras.metrics.CosineSimilarity(axis=0), "total' of metric 'cosine_similarity"),
+    ],
+)
+def test_metrics_that_are_no_sums(make, state):
+    with pytest.raises(ValueError, match=f"state '{state}' is no sum over the samples"):
+        check(*classifier([make()]))
 
 
 def test_processes_agree_with_themselves(across):
@@ -173,3 +225,61 @@ def test_moments_of_all_shares(masked):
     np.testing.assert_allclose(mean, 0.01 * kept.mean(0), rtol=1e-5)
     np.testing.assert_allclose(variance, 0.99 + 0.01 * kept.var(0), rtol=1e-5)
     assert "_moments" not in vars(model.layers[0])
+
+
+def penalised_model(regularizer):
+    lstm = keras.layers.LSTM(2, return_sequences=True, activity_regularizer=regularizer)
+    inner = keras.Sequential([keras.Input((3, 2)), keras.layers.Bidirectional(lstm)])
+    inputs = keras.Input((3, 2))
+    layer = Scaled(3.0)
+    layer.activity_regularizer = keras.regularizers.get(regularizer)
+    return keras.Model(inputs, layer(inner(inputs)))
+
+
+def penalised_layers(model):
+    found = [layer for layer in model._flatten_layers() if layer.activity_regularizer is not None]
+    assert len(found) >= 2
+    return found
+
+
+class Scaled(keras.layers.Layer):
+    """Whose configuration Keras finds by itself."""
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x):
+        return self.factor * x
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_activity_regularizers_see_all_shares(copies):
+    regularizer = regularizers.SpikeRate(high=0.0)
+    model = penalised_model(regularizer)
+    x = np.random.default_rng(0).normal(size=(2, 3, 2)).astype("float32")
+
+    def all_sum(parts):  # of replica 1, which has what replica 0 has
+        return parts + ops.flip(parts, 0)
+
+    model(np.concatenate([x, x]) if not copies else x)
+    expected = [float(ops.stop_gradient(loss)) for loss in model.losses]
+    assert len(expected) == 3
+    with penalised(model):
+        with sharing(Share(all_sum, 1, 2, copies=copies)):
+            model(x)
+        found = [float(ops.stop_gradient(loss)) for loss in model.losses]
+        saved = keras.saving.serialize_keras_object(model)
+        again = keras.saving.deserialize_keras_object(saved, {"Scaled": Scaled})
+        assert again.layers[-1].factor == 3.0
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for layer in (*penalised_layers(model), *penalised_layers(again)):
+        assert type(layer.activity_regularizer) is regularizers.SpikeRate
+        assert "get_config" not in vars(layer)
+
+
+def test_sums_are_left_to_keras():
+    model = penalised_model("l1")
+    before = [layer.activity_regularizer for layer in model._flatten_layers()]
+    with penalised(model):
+        assert [layer.activity_regularizer for layer in model._flatten_layers()] == before

@@ -68,7 +68,7 @@ def test_each_step_has_the_loss_of_one_device(alone, several, how, count):
 def test_other_trainings(several):
     """Binary kernels, masks, sample weights, penalties, validation, float16, dropout."""
     report = json.loads((several / "variants.json").read_text())
-    for name in {"binary", "masked"} & set(report):
+    for name in {"binary", "masked", "regularized"} & set(report):
         assert report[name]["history"] < 1e-4, name
         assert report[name]["weights"] < 1e-4, name
     for name, found in report.items():

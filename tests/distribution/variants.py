@@ -68,6 +68,20 @@ def masked():
     return model, "sgd", Batches(7, weighted=True), {}
 
 
+def regularized():
+    """Penalties of Keras's own argument, in nested layers too; and a word for the loss."""
+    rate = keras_htaf.regularizers.SpikeRate(high=0.1)
+    bits = keras_htaf.regularizers.BitDiversity()
+    lstm = keras.layers.LSTM(4, activity_regularizer=rate)
+    inner = [keras.Input((6, 4)), keras.layers.Dense(5, "tanh", activity_regularizer=bits)]
+    inner.append(keras.layers.Bidirectional(lstm))
+    inputs = keras.Input((6, 4))
+    x = keras.Sequential(inner)(inputs)
+    x = keras.layers.Dense(8, "relu", activity_regularizer=keras.regularizers.L1(0.01))(x)
+    model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(x))
+    return model, "sgd", Batches(12), {"loss": "ce"}
+
+
 def half():
     """float16 with a scaled loss, and dropout, whose random numbers may differ."""
     inputs = keras.Input((6, 4))
@@ -86,7 +100,8 @@ def trained(make, across):
 
     def compiled():
         model, optimizer, *others = make()
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        logits = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        loss = others[-1].pop("loss", logits)
         model.compile(optimizer, loss, weighted_metrics=["accuracy"])
         return model, *others
 
@@ -105,7 +120,7 @@ def trained(make, across):
 def differences(file):
     across = distribution.data_parallel(2)
     report = {}
-    makes = (binary, masked, half)
+    makes = (binary, masked, regularized, half)
     if keras.config.backend() == "jax":  # one program: compiling all of them is what takes time
         makes = (masked,)
     for make in makes:

@@ -143,6 +143,42 @@ def test_what_a_worker_said_is_found_in_rays_words():
         running.in_words(lambda: work("no memory"))
 
 
+CORES, WITH_GPU = {"CPU": 16.0}, {"CPU": 16.0, "GPU": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("machines", "cpus", "gpus", "reading", "workers"),
+    [
+        ([CORES], 1, 0, False, 16),
+        ([CORES], 0.5, 0, False, 32),
+        ([{"CPU": 1.0}], 0.1, 0, False, 10),
+        ([CORES], 3, 0, False, 5),
+        ([CORES], 0, 0, False, 16),
+        ([WITH_GPU], 1, 1, False, 1),
+        ([WITH_GPU], 0.5, 0.25, False, 4),
+        ([WITH_GPU], 0, 0.5, False, 2),
+        ([WITH_GPU, CORES, {"CPU": 2.0, "GPU": 8.0}], 1, 1, False, 3),
+        ([{"CPU": 3.0}, {"CPU": 3.0}], 2, 0, False, 2),
+        ([CORES], 1, 0, True, 15),
+        ([CORES], 3, 0, True, 5),  # of which one core is left
+        ([CORES], 0.5, 0, True, 30),
+        ([{"CPU": 2.0}, {"CPU": 3.0}], 2, 0, True, 2),
+        ([WITH_GPU], 1, 1, True, 1),
+        ([{"CPU": 1.0}], 1, 0, True, 1),
+    ],
+)
+def test_as_many_workers_as_there_is_room_for(machines, cpus, gpus, reading, workers):
+    assert running.fitting(machines, cpus, gpus, reading=reading) == workers
+
+
+def test_workers_without_room():
+    message = r"cpus=1 and gpus=1 .*machines have \[\{'CPU': 16.0, 'GPU': 0\}\].*workers="
+    with pytest.raises(ValueError, match=message):
+        running.fitting([CORES], 1, 1, reading=False)
+    with pytest.raises(ValueError, match="cpus=4"):
+        running.fitting([{"CPU": 2.0}, {"CPU": 2.0}], 4, 0, reading=False)
+
+
 def worker(ray, model, source, task):
     """One that works here."""
     references = ray.put(tasks.archive(model)), ray.put(source)
@@ -218,6 +254,12 @@ def test_wrong_arguments(ray, model, digits, tmp_path):
         ((model, x), {"concepts": "bits"}, "has no layer 'bits'"),
         ((model, x), {"batch_size": 0}, "batch_size=0"),
         ((model, x), {"workers": 0}, "workers=0"),
+        ((model, x), {"cpus": -1}, "cpus=-1. Expected a number >= 0"),
+        ((model, x), {"cpus": float("nan")}, "cpus=nan"),
+        ((model, x), {"gpus": True}, "gpus=True"),
+        ((model, x), {"gpus": "1"}, "gpus='1'"),
+        ((model, x), {"gpus": 1e-5}, "gpus=1e-05"),
+        ((model, x), {"gpus": 1}, "Received cpus=1 and gpus=1 for each worker"),
     ):
         with pytest.raises(ValueError, match=message):
             jobs.bits(*arguments, path=tmp_path / "bits", **options)

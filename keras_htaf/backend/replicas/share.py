@@ -13,11 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import keras
-from keras import ops, tree
+from keras import ops
 
 _now = threading.local()
-_MEANS = ("sum_over_batch_size", "mean")
 
 
 @dataclass(frozen=True)
@@ -73,44 +71,6 @@ def steps(model, **replaced):
         for name in replaced:
             delattr(model, name)
         model.train_function = model.test_function = None
-
-
-def check_loss(model, batch) -> None:
-    """Raises for a loss whose mean over the shares is not that of the batch.
-
-    Replicas that compute their own share's loss each take the mean of the gradients, so the loss
-    must be a plain mean over samples. What `compute_loss` of a model's own does is not known.
-    """
-    losses = [keras.losses.get(loss) for loss in tree.flatten(model.loss) if loss is not None]
-    for loss in losses:
-        reduction = getattr(loss, "reduction", "sum_over_batch_size")
-        if isinstance(loss, keras.losses.Loss) and reduction not in _MEANS:
-            raise ValueError(
-                f"Received a loss {loss.name!r} with reduction={reduction!r}, whose gradients on "
-                "shares of a batch are not those of the batch. Expected 'sum_over_batch_size' or "
-                "'mean'."
-            )
-    x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-    x, y = tree.map_structure(lambda part: None if part is None else part[:1], (x, y))
-    with keras.StatelessScope():  # which leaves the model's variables as they are
-        predicted = tree.flatten(model(x, training=False))
-    if any(getattr(output, "_keras_mask", None) is not None for output in predicted):
-        raise ValueError(
-            f"The output of model {model.name!r} carries a mask, by which each share of a batch "
-            "would take the mean over another number of steps. Expected none: mask by "
-            "sample_weight, or reduce the masked axis within the model."
-        )
-    labels = tree.flatten(y)
-    if len(losses) == len(labels) == len(predicted) == 1 and labels != [None]:
-        (loss,), (label,), (output,) = losses, labels, predicted
-        each = loss.call if isinstance(loss, keras.losses.Loss) else loss
-        output = ops.convert_to_tensor(output, keras.config.floatx())
-        if not len(each(ops.convert_to_tensor(label, output.dtype), output).shape):
-            name = getattr(loss, "__name__", type(loss).__name__)
-            raise ValueError(
-                f"Loss {name!r} returns one number for a batch. Expected one for each sample, of "
-                "which the mean is taken over all shares."
-            )
 
 
 class Replicas:

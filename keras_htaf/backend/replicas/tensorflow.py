@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from keras import tree
 
-from keras_htaf.backend.replicas import share
+from keras_htaf.backend.replicas import checks, share
 from keras_htaf.backend.replicas.share import ModelReplicas  # noqa: F401
 
 
@@ -94,7 +94,7 @@ class Replicas(share.Replicas):
     def fit(self, model, data, **options):
         with self.scope():
             if self.count > 1:
-                share.check_loss(model, data[0])
+                checks.check(model, data[0])
         data.on_epoch_end()  # as Keras does before the first epoch, and before callbacks begin
         ends: dict[int, dict] = {}
         dataset = self._strategy.distribute_datasets_from_function(partial(_batches, data, ends))

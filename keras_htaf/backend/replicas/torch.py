@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from keras import tree
 
-from keras_htaf.backend.replicas import share
+from keras_htaf.backend.replicas import checks, share
 from keras_htaf.backend.replicas.share import ModelReplicas  # noqa: F401
 
 
@@ -149,7 +149,7 @@ class _Step:
         if self._agree is not None:
             self._agree(data)
             self._agree = None
-            share.check_loss(self._model, data)
+            checks.check(self._model, data)
         n = next(x for x in tree.flatten(data) if x is not None).shape[0]
         divides = n % self._count == 0
         if divides:
