@@ -37,7 +37,7 @@ bench: .venv/test-installed
 	done
 
 # Into site/, strictly: a dead link or anchor ends it.
-docs: .venv/test-installed
+docs: .venv/docs-installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # All of docs/figures; the report's screenshots too where CIFAR-10 and Chromium are.
@@ -68,7 +68,11 @@ wheel: .venv/test-installed
 
 .venv/test-installed: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) -e ".[tensorflow,jax,torch,data,cli,events,interpret,nir,packed,onnx,openvino,litert,serve,grain,ray,docs,dev]"
-	touch $@ .venv/demo-installed
+	touch $@ .venv/demo-installed .venv/docs-installed
+
+.venv/docs-installed: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[docs]"
+	touch $@
 
 clean:
 	rm -rf .venv runs

@@ -2,7 +2,8 @@
 
     KERAS_BACKEND=jax python examples/function_with_jumps.py
 
-Ten seconds on a CPU. tools/bench/function_with_jumps.py has a harder function, boosted trees, and
+Ten seconds on a CPU. ReLU is a little ahead here, as many small jumps of one sum are nearly a ramp.
+tools/bench/function_with_jumps.py has a harder function, on which steps lead, boosted trees, and
 settings tuned for each; docs/results/regression.md its results.
 """
 

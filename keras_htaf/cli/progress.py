@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
@@ -131,6 +132,7 @@ class Progress:
                 every=_EVERY if across is None else "epoch",
                 shuffle=False,  # the data's own order, which is the same on several devices
                 callbacks=[*callbacks, watcher, interrupt],
+                verbose="auto" if sys.stdout.isatty() else 2,  # no bars in a file
                 distribution=across,
             )
         after_epoch(model)  # a run may have ended between this and its last checkpoint

@@ -49,10 +49,7 @@ def headline(diagnosis: Diagnosis) -> str:
     if "gap" in scores:
         smooth, hard = _percent(scores["smooth_accuracy"]), _percent(scores["hard_accuracy"])
         if all(row.forward == "hard" for row in diagnosis.layers):
-            return (
-                f"{line}: accuracy {hard} with exact steps, which it computes ({smooth} with "
-                "smooth ones, which nobody trained unless it was hardened)"
-            )
+            return f"{line}: accuracy {hard} with its exact steps ({smooth} if they were smooth)"
         return (
             f"{line}: accuracy {smooth} with smooth steps, {hard} with exact ones, a gap of "
             f"{100 * scores['gap']:.1f} points"

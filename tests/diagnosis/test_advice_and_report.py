@@ -168,7 +168,7 @@ def test_the_gap_of_exact_steps_is_to_a_twin():
     hard = [StepDiagnosis(**{**WELL, "forward": "hard"})]
     assert "a gap of 2.0 points" in str(diagnosis)
     diagnosis = dataclasses.replace(diagnosis, layers=hard, advice=[])
-    assert "accuracy 88.0 % with exact steps, which it computes (90.0 % with" in str(diagnosis)
+    assert "accuracy 88.0 % with its exact steps (90.0 % if they were smooth)" in str(diagnosis)
 
 
 def test_dict_is_json():

@@ -5,15 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import keras
 import pytest
 
 from keras_htaf.serving import Artifact, Options, manifest
 from keras_htaf.serving.manifest import text
-
-pytestmark = pytest.mark.skipif(
-    keras.config.backend() != "torch", reason="nothing here depends on the backend"
-)
 
 ARTIFACT = Artifact("digits", Path("runs/demo/saved_model"), "tf_saved_model")
 

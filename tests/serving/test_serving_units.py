@@ -24,10 +24,6 @@ from keras_htaf.serving.explaining import Explainer
 from keras_htaf.serving.gate import Gate
 from keras_htaf.serving.tensors import Spec, cast, check, from_lists
 
-pytestmark = pytest.mark.skipif(
-    keras.config.backend() != "torch", reason="nothing here depends on the backend"
-)
-
 
 @pytest.mark.parametrize(
     "wrong",

@@ -140,6 +140,7 @@ def page(done: dict[str, dict]) -> str:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     reasons: dict[str, int] = {}
     parts = [
+        "---\nhide: [toc]\n---",
         "# Export: what works, from where",
         "    python tools/bench/export_matrix.py",
         f"{versions}; {platform.machine()} without a GPU; {datetime.date.today()}. "
@@ -152,16 +153,21 @@ def page(done: dict[str, dict]) -> str:
         '"n at an edge": so many samples were left out, in which a step received a number '
         "within rounding of its threshold and gave the other bit. A number in brackets is a "
         "reason below.",
-        _matrix(done, reasons),
+        _numbers(_matrix(done, reasons)),
         *(f"[{number}] {reason}" for reason, number in reasons.items()),
         "## Where Keras is not",
         "The same SavedModels and ONNX files in a process in which neither `keras` nor "
         "`keras_htaf` can be imported: how many of 100 decisions are those that the trained model, "
         "with exact steps, predicts in Keras on the backend that trained it; the largest "
-        "difference of a logit; and the accuracy on these 100 images.",
-        _apart(done),
+        "difference of a logit; and the accuracy on these 100 images (two epochs only).",
+        _numbers(_apart(done)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _numbers(table: str) -> str:
+    """A table whose cells the site does not break."""
+    return f'<div class="numbers" markdown>\n\n{table}\n\n</div>'
 
 
 def _matrix(done, reasons) -> str:

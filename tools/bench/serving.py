@@ -225,7 +225,7 @@ def main() -> None:
                 continue
             for rows in (1, 64) if PLAIN in options.lines else ():
                 alone = calls(path, rows, min(ALONE, options.seconds))
-                lines.append(row(name, "plain calls in a loop", rows, "-", alone))
+                lines.append(row(name, "direct calls", rows, "-", alone))
                 print(lines[-1], flush=True)
             for more in dict.fromkeys(each[3] for each in plan):
                 with Served(path, "--threads", "1", *more) as served:
@@ -262,21 +262,30 @@ def page(lines: list[str], seconds: float) -> str:
 
     head = ["artifact", "way", "rows", "connections", "requests/s", "rows/s", "p50 ms", "p99 ms"]
     head += ["errors", "memory MiB", "open files"]
-    return f"""# The server under load
+    return f"""---
+hide: [toc]
+---
+
+# The server under load
 
 Written by `python tools/bench/serving.py {shlex.join(sys.argv[1:])}`
 on a machine ({platform.machine()}) with {os.cpu_count()} cores, Python
 {platform.python_version()}, kserve {version("kserve")}, uvicorn {version("uvicorn")};
 {date.today()}: one
 server process with one thread for the model, loaded by one thread of wrk over the loopback for
-{seconds:g} seconds at full speed, beside the same runtime called in a loop, without a server.
+{seconds:g} seconds at full speed, beside the same runtime called in a loop without a server
+(direct calls).
 
 Errors are answers other than 200, and errors of sockets (connect, read, write, timeout). Memory and
 open files are those of the server at the beginning, after a second of load, and at the end.
 
+<div class="numbers" markdown>
+
 | {" | ".join(head)} |
 |{"---|" * len(head)}
 {chr(10).join(lines)}
+
+</div>
 """
 
 

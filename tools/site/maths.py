@@ -19,5 +19,6 @@ def on_page_content(text, **_):
 def _mathml(found):
     display = "inline" if found[2] == "(" else "block"
     drawn = convert(html.unescape(found[3]).strip(), display=display)
-    drawn = drawn.replace("<mi>tanh</mi>", '<mspace width="0.17em"/><mi>tanh</mi>')
+    name = '<mrow><mspace width="0.17em"/><mi>tanh</mi></mrow>'  # one part, which may have a power
+    drawn = drawn.replace("<mi>tanh</mi>", name)
     return drawn if display == "inline" else f'<div class="formula">{drawn}</div>'
