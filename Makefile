@@ -45,7 +45,7 @@ figures: .venv/test-installed
 	KERAS_BACKEND=jax TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python tools/figures
 	if [ -d "$$KERAS_HTAF_DATA_DIR/cifar10" ]; then \
 		KERAS_BACKEND=jax $(BIN)/python tools/bench/report.py --data cifar10 \
-			--data-dir "$$KERAS_HTAF_DATA_DIR" --bits 64 --epochs 1 --pictures docs/images; \
+			--data-dir "$$KERAS_HTAF_DATA_DIR" --bits 64 --epochs 1 --out runs/report.html --pictures docs/images; \
 	fi
 
 notebooks: .venv/test-installed
