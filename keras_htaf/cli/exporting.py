@@ -10,7 +10,7 @@ from keras_htaf import load_model
 from keras_htaf.cli import runfile
 from keras_htaf.cli.evaluation import data_of
 from keras_htaf.export import Verification, export
-from keras_htaf.export.formats import checked, format_of, writer_of
+from keras_htaf.export.formats import format_of, writer_of
 from keras_htaf.hardening import has_steps
 from keras_htaf.interpret.collection import Collector, collect
 from keras_htaf.interpret.names import read_names
@@ -52,7 +52,6 @@ def export_file(
         What `export` gives; it and a line on what was written are printed.
     """
     format = format or format_of(path)
-    checked(format)
     writer_of(format)  # before the model is loaded: what is missing?
     model, run = load_model(file), runfile.read(file.parent)
     before, card = None, _known(file, model, run)

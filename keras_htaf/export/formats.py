@@ -75,9 +75,10 @@ def writer_of(format: str) -> str:
     """The backend that writes a format: Keras's own if it can, else another that is installed.
 
     Raises:
+        ValueError: If there is no such format.
         ImportError: If packages are missing, with the command that installs them.
     """
-    routes, own = FORMATS[format].routes, keras.config.backend()
+    routes, own = checked(format).routes, keras.config.backend()
     lacking = {
         backend: [name for name in packages if not installed(name)]
         for backend, packages in routes.items()
